@@ -1,0 +1,56 @@
+import type { Transport } from './endpoint.js';
+
+/** State names as ss(8) and tcp(7) have them; BOUND is bound and silent (BOUND_INACTIVE, kernel >= 6.8), UDP sockets are UNCONN or ESTABLISHED. */
+export type SocketState =
+  | 'ESTABLISHED'
+  | 'SYN_SENT'
+  | 'SYN_RECV'
+  | 'FIN_WAIT1'
+  | 'FIN_WAIT2'
+  | 'TIME_WAIT'
+  | 'CLOSE'
+  | 'CLOSE_WAIT'
+  | 'LAST_ACK'
+  | 'LISTEN'
+  | 'CLOSING'
+  | 'NEW_SYN_RECV'
+  | 'BOUND'
+  | 'UNCONN';
+
+/** One row of the kernel's socket table (sock_diag(7), or /proc/net/{tcp,tcp6,udp,udp6} where that is missing). */
+export interface SocketRow {
+  readonly transport: Transport;
+  readonly family: 4 | 6;
+  readonly state: SocketState;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** 0 for TIME_WAIT and for orphans: nobody owns them. */
+  readonly inode: number;
+  /** uid at socket(), not the present uid of the owner. */
+  readonly uid: number;
+  /** sock_diag's cookie as a decimal string; absent from /proc. */
+  readonly cookie?: string;
+  /** Device bound to (SO_BINDTODEVICE); absent from /proc. */
+  readonly device?: string;
+  /** IPV6_V6ONLY, where the kernel tells. */
+  readonly v6only?: boolean;
+  /** Milliseconds that the kernel still keeps a TIME_WAIT or an orphaned FIN_WAIT2 (idiag_expires, kernel timer slack <= 1.1 s). */
+  readonly expiresMs?: number;
+  /** cgroup v2 id as a decimal string, where the kernel tells. */
+  readonly cgroupId?: string;
+}
+
+/** A process that holds a socket. */
+export interface SocketOwner {
+  readonly pid: number;
+  /** Descriptor number in that process. */
+  readonly fd: number;
+  /** /proc/PID/comm */
+  readonly comm: string;
+  /** Start time of the process in clock ticks since boot (/proc/PID/stat field 22), so that a recycled pid is told. */
+  readonly startTicks: string;
+  /** systemd unit or container from /proc/PID/cgroup, where there is one. */
+  readonly unit?: string;
+}
