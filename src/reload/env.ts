@@ -62,6 +62,8 @@ export interface Kernel {
     inodes: readonly number[],
   ): Promise<Map<number, Descriptor>>;
   close(descriptors: readonly Descriptor[]): void;
+  /** A stream socket bound to a path of the file system (mode 0600), not listening: HAProxy takes it like a guard and makes no bind(). */
+  bindUnix(path: string): Promise<Descriptor>;
 
   /** The listening sockets of the process behind a stats socket, by HAProxy's `_getsocks`. */
   getsocks(path: string, timeoutMs: number): Promise<Descriptor[]>;

@@ -1,0 +1,190 @@
+/**
+ * The ladder: what is done about a port that somebody has. *share* (SO_REUSEADDR on the holder's connected socket, which
+ * lives on), *destroy* (TIME_WAIT and orphans, which nobody owns; by setting more), *wait*; what is left ends in
+ * quarantine or abort. Each rung is a setting, and each act is told with the one whom it touched.
+ */
+import type { InetEndpoint } from '../model/endpoint.js';
+import { endpointKey, formatEndpoint } from '../model/endpoint.js';
+import type { Action, SecureStep } from '../model/plan.js';
+import type { SocketOwner } from '../model/socket.js';
+import type { Holder, Verdict } from '../model/verdict.js';
+import type { Descriptor, Kernel, ProbeResult } from './env.js';
+import type { ReloadObserver, SecuredListener } from './reports.js';
+
+export interface LadderSettings {
+  readonly wait: { readonly enabled: boolean; readonly deadlineMs: number };
+}
+
+export interface LadderEnvironment {
+  readonly kernel: Kernel;
+  readonly settings: LadderSettings;
+  /** Why each of these is not free, from the kernel's tables. */
+  readonly diagnose: (results: readonly ProbeResult[]) => Promise<ReadonlyMap<string, Verdict>>;
+  /** Which rungs the settings allow for a verdict, in order. */
+  readonly rungs: (verdict: Verdict) => readonly Action[];
+  readonly observer: ReloadObserver;
+  readonly signal?: AbortSignal;
+  /** Told before a socket of somebody else is shared or destroyed, so that the journal knows. */
+  readonly beforeAct: (action: 'share' | 'destroy', endpoint: InetEndpoint, holder: Holder) => void;
+}
+
+export interface SecuredPorts {
+  /** endpointKey → guard; whoever called closes them. */
+  readonly guards: Map<string, Descriptor>;
+  readonly secured: SecuredListener[];
+  /** What could not be secured, with the last verdict. */
+  readonly unsolved: SecureStep[];
+}
+
+const LONGEST_PAUSE_MS = 200;
+
+/**
+ * Secure what the probe left busy. `guards` holds the guards of the endpoints that were free and is added to.
+ * On a throw (abort signal, a failed system call) every guard is closed.
+ */
+export async function climb(
+  env: LadderEnvironment,
+  steps: readonly SecureStep[],
+  guards: Map<string, Descriptor>,
+): Promise<SecuredPorts> {
+  const secured: SecuredListener[] = [];
+  const deadline = Date.now() + env.settings.wait.deadlineMs;
+  let pause = 10;
+  let open = steps.filter(({ bind }) => !guards.has(endpointKey(bind.endpoint)));
+  const done = new Map<string, { action: Action; owners: readonly SocketOwner[] }>();
+  try {
+    while (open.some(({ rungs }) => rungs.some(isClimbable))) {
+      env.signal?.throwIfAborted();
+      const acted = await actOn(env, open, done);
+      if (!acted) {
+        if (!open.some(({ rungs }) => rungs.includes('wait')) || Date.now() >= deadline) break;
+        await sleep(Math.min(pause, Math.max(1, deadline - Date.now())), env.signal);
+        pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+      }
+      open = await probeAgain(env, open, guards, (step) => {
+        const name = formatEndpoint(step.bind.endpoint);
+        const { action, owners } = done.get(endpointKey(step.bind.endpoint)) ?? { action: 'wait' as const, owners: [] };
+        const listener = { name, action, owners, sentence: `${name} ${PAST[action]}${by(owners)}` };
+        secured.push(listener);
+        env.observer({ type: 'secured', listener });
+      });
+      if (acted && Date.now() >= deadline) break;
+    }
+    return { guards, secured, unsolved: open };
+  } catch (error) {
+    env.kernel.close([...guards.values()]);
+    guards.clear();
+    throw error;
+  }
+}
+
+/** Share and destroy whatever the present verdicts allow. True where anything was done. */
+async function actOn(
+  env: LadderEnvironment,
+  open: readonly SecureStep[],
+  done: Map<string, { action: Action; owners: readonly SocketOwner[] }>,
+): Promise<boolean> {
+  let acted = false;
+  for (const { bind, verdict, rungs } of open) {
+    if (bind.endpoint.kind !== 'inet' || !('holders' in verdict)) continue;
+    for (const holder of verdict.holders) {
+      const action = actionFor(holder, rungs);
+      if (!action) continue;
+      env.beforeAct(action, bind.endpoint, holder);
+      if (await act(env.kernel, action, holder)) {
+        acted = true;
+        done.set(endpointKey(bind.endpoint), { action, owners: holder.owners });
+      }
+    }
+  }
+  return acted;
+}
+
+function actionFor(holder: Holder, rungs: readonly Action[]): 'share' | 'destroy' | undefined {
+  if (holder.socket.state === 'LISTEN') return undefined;
+  if (holder.owners.length > 0 && rungs.includes('share')) return 'share';
+  return rungs.includes('destroy') ? 'destroy' : undefined;
+}
+
+/** False where the holder went away meanwhile: then the next probe tells. */
+async function act(kernel: Kernel, action: 'share' | 'destroy', holder: Holder): Promise<boolean> {
+  try {
+    if (action === 'destroy') await kernel.destroy(holder.socket);
+    // Several processes can hold one socket: the flag is the socket's, so one owner is enough.
+    else if (holder.owners[0]) await kernel.share(holder.owners[0], holder.socket);
+    return true;
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
+}
+
+async function probeAgain(
+  env: LadderEnvironment,
+  open: readonly SecureStep[],
+  guards: Map<string, Descriptor>,
+  onSecured: (step: SecureStep) => void,
+): Promise<SecureStep[]> {
+  const endpoints = open.flatMap(({ bind }) => (bind.endpoint.kind === 'inet' ? [bind.endpoint] : []));
+  const results = await env.kernel.probe(endpoints, { keep: true });
+  for (const { endpoint, guard } of results) if (guard !== undefined) guards.set(endpointKey(endpoint), guard);
+  const verdicts = await env.diagnose(results.filter(({ outcome }) => outcome !== 'free'));
+  const still: SecureStep[] = [];
+  for (const step of open) {
+    const key = endpointKey(step.bind.endpoint);
+    const verdict = verdicts.get(key);
+    const guard = guards.get(key);
+    // Beside a listener of somebody else HAProxy's own options would bind, and half of the traffic would be theirs.
+    if (guard !== undefined && verdict?.kind !== 'taken') {
+      onSecured(step);
+      continue;
+    }
+    if (guard !== undefined) {
+      env.kernel.close([guard]);
+      guards.delete(key);
+    }
+    const now = verdict ?? step.verdict;
+    still.push({ ...step, verdict: now, rungs: env.rungs(now) });
+  }
+  return still;
+}
+
+const PAST: Record<Action, string> = {
+  guard: 'was free',
+  share: 'is shared with the connection on it',
+  destroy: 'was freed: what was left of a closed connection was removed',
+  wait: 'became free',
+  quarantine: 'is left out',
+  abort: 'stops the reload',
+};
+
+function by(owners: readonly SocketOwner[]): string {
+  const [owner] = owners;
+  return owner ? ` of ${owner.comm}[${owner.pid}]` : '';
+}
+
+function isClimbable(action: Action): boolean {
+  return action === 'share' || action === 'destroy' || action === 'wait';
+}
+
+/** ESRCH, EBADF, ENOENT: process, descriptor or socket went between the look and the act. */
+function isGone(error: unknown): boolean {
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  return code === 'ESRCH' || code === 'EBADF' || code === 'ENOENT';
+}
+
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+  });
+}

@@ -1,0 +1,111 @@
+/**
+ * Truth is in the kernel: a reload's exit status, `Success=1` and a clean `show proc` have each been seen to lie
+ * (HAProxy 2.2 to 3.5-dev: a conflict that ends while HAProxy retries leaves exit 0 and every inherited listener out of
+ * LISTEN). So every endpoint is looked up in the kernel's tables, with its inode and its owner.
+ */
+import type { Bind } from '../model/bind.js';
+import type { Endpoint } from '../model/endpoint.js';
+import { formatEndpoint } from '../model/endpoint.js';
+import type { ServedSocket } from '../model/plan.js';
+import type { Kernel, ProcessInfo } from './env.js';
+import { socketsServedBy } from './survey.js';
+
+export interface Expectation {
+  readonly bind: Bind;
+  /** Inodes that were handed over for this bind; empty where HAProxy binds by itself. */
+  readonly inodes: readonly number[];
+}
+
+export interface Verification {
+  readonly ok: boolean;
+  readonly served: number;
+  /** Served through a socket that was handed over. */
+  readonly sameSocket: number;
+  /** Not served by the process. */
+  readonly missing: readonly Bind[];
+  /** Served, but through another socket than the one handed over. */
+  readonly replaced: readonly Bind[];
+  /** TCP listeners of the process that nobody asked for. */
+  readonly extra: readonly ServedSocket[];
+}
+
+/**
+ * Hold what the process serves against what was planned.
+ * @param lenient do not count extra listeners: binds that only HAProxy can resolve may add some.
+ */
+export async function verify(
+  kernel: Kernel,
+  process: ProcessInfo,
+  expected: readonly Expectation[],
+  lenient: boolean,
+): Promise<Verification> {
+  const served = groupByPlace(await socketsServedBy(kernel, process));
+  const missing: Bind[] = [];
+  const replaced: Bind[] = [];
+  const wanted = new Set<string>();
+  let sameSocket = 0;
+  for (const { bind, inodes } of expected) {
+    const key = placeKey(bind.endpoint);
+    wanted.add(key);
+    const found = served.get(key);
+    if (!found) missing.push(bind);
+    else if (inodes.length > 0) {
+      if (found.some(({ inode }) => inodes.includes(inode))) sameSocket++;
+      else replaced.push(bind);
+    }
+  }
+  const extra = lenient
+    ? []
+    : [...served].flatMap(([key, sockets]) =>
+        wanted.has(key) ? [] : sockets.filter(({ endpoint }) => isTcp(endpoint)),
+      );
+  return {
+    ok: missing.length === 0 && replaced.length === 0 && extra.length === 0,
+    served: expected.length - missing.length,
+    sameSocket,
+    missing,
+    replaced,
+    extra,
+  };
+}
+
+/** What is wrong, for a message: at most `limit` listeners by name. */
+export function describeVerification(verification: Verification, limit = 5): string {
+  const list = (word: string, names: readonly string[]) => {
+    if (names.length === 0) return [];
+    const more = names.length > limit ? ` and ${names.length - limit} more` : '';
+    return [`${names.length} ${word}: ${names.slice(0, limit).join(', ')}${more}`];
+  };
+  const name = ({ endpoint }: { readonly endpoint: Endpoint }) => formatEndpoint(endpoint);
+  return [
+    ...list('not served', verification.missing.map(name)),
+    ...list('not on the socket that was handed over', verification.replaced.map(name)),
+    ...list('that nobody asked for', verification.extra.map(name)),
+  ].join('; ');
+}
+
+/**
+ * One key per place in the tables. IPV6_V6ONLY counts on the wildcard only: the kernel shows it as set on every socket
+ * bound to a specific IPv6 address, whatever was asked for. IP_TRANSPARENT shows in no table.
+ */
+export function placeKey(endpoint: Endpoint): string {
+  if (endpoint.kind === 'unix') return `unix ${endpoint.abstract ? '@' : ''}${endpoint.path}`;
+  const { transport, family, address, port, device, namespace } = endpoint;
+  const v6only = family === 6 && address === '::' && endpoint.v6only ? ' v6only' : '';
+  return `${transport} ${address} ${port} ${device ?? ''} ${namespace ?? ''}${v6only}`;
+}
+
+function groupByPlace(sockets: readonly ServedSocket[]): Map<string, ServedSocket[]> {
+  const groups = new Map<string, ServedSocket[]>();
+  for (const socket of sockets) {
+    const key = placeKey(socket.endpoint);
+    const group = groups.get(key);
+    if (group) group.push(socket);
+    else groups.set(key, [socket]);
+  }
+  return groups;
+}
+
+function isTcp(endpoint: Endpoint): boolean {
+  return endpoint.kind === 'inet' && endpoint.transport === 'tcp';
+}
