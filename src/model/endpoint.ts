@@ -31,3 +31,95 @@ export interface UnixEndpoint {
 }
 
 export type Endpoint = InetEndpoint | UnixEndpoint;
+
+/**
+ * Identity of the place: equal for two endpoints exactly where {@link same} holds. IPV6_V6ONLY counts for `::` only: bind(2)
+ * sets it by itself on every specific IPv6 address (inet6_bind), so a configuration says false where the kernel shows true.
+ * IP_TRANSPARENT does not count: it says how the place may be taken, not which place it is.
+ */
+export function endpointKey(endpoint: Endpoint): string {
+  if (endpoint.kind === 'unix') return `unix:${unixName(endpoint)}`;
+  const { transport, address, port, device, namespace } = endpoint;
+  const options = [isV6onlyWildcard(endpoint) ? 'v6only' : '', device ?? '', namespace ?? ''];
+  return `${transport}:[${address}]:${port}${options.some((option) => option !== '') ? `|${options.join('|')}` : ''}`;
+}
+
+/** The same place: what a reload keeps. */
+export function same(a: Endpoint, b: Endpoint): boolean {
+  return endpointKey(a) === endpointKey(b);
+}
+
+/** As humans read it: `169.254.0.101:58824/tcp`, `[::1]:80/tcp`, `10.0.0.1%eth0:53/udp`, `unix@/run/x.sock`, `abns@name`. */
+export function formatEndpoint(endpoint: Endpoint): string {
+  if (endpoint.kind === 'unix') return unixName(endpoint);
+  const { transport, port, device, namespace } = endpoint;
+  return (
+    `${hostText(endpoint)}${device === undefined ? '' : `%${device}`}:${port}/${transport}` +
+    (isV6onlyWildcard(endpoint) ? ' v6only' : '') +
+    (namespace === undefined ? '' : ` in namespace ${namespace}`)
+  );
+}
+
+/** `169.254.0.101:58824`, `[fd00::1]:80`: address and port of either family. */
+export function formatAddress(family: 4 | 6, address: string, port: number): string {
+  return `${hostText({ family, address })}:${port}`;
+}
+
+function hostText({ family, address }: { readonly family: 4 | 6; readonly address: string }): string {
+  return family === 6 ? `[${address}]` : address;
+}
+
+function unixName({ abstract, path }: UnixEndpoint): string {
+  return `${abstract ? 'abns' : 'unix'}@${path}`;
+}
+
+function isV6onlyWildcard({ family, address, v6only }: InetEndpoint): boolean {
+  return family === 6 && v6only && address === '::';
+}
+
+/** Any address of this family: `0.0.0.0`, `::`, `::ffff:0.0.0.0`. */
+export function isWildcard(endpoint: InetEndpoint): boolean {
+  return [coveredV4(endpoint), coveredV6(endpoint)].includes(ANY);
+}
+
+export const ANY = '*';
+
+/** What it takes of IPv4: an address, {@link ANY} of them, or nothing. A v4-mapped IPv6 address is IPv4; dual-stack `::` takes all. */
+export function coveredV4({ family, address, v6only }: InetEndpoint): string | undefined {
+  if (family === 6 && address === '::') return v6only ? undefined : ANY;
+  const dotted = family === 4 ? address : v4Mapped(address);
+  return dotted === '0.0.0.0' ? ANY : dotted;
+}
+
+/** What it takes of IPv6: an address, {@link ANY} of them, or nothing. */
+export function coveredV6({ family, address }: InetEndpoint): string | undefined {
+  if (family === 4 || v4Mapped(address) !== undefined) return undefined;
+  return address === '::' ? ANY : address;
+}
+
+/** `10.0.0.1` of `::ffff:10.0.0.1` or `::ffff:a00:1`; undefined for other IPv6 addresses. */
+export function v4Mapped(address: string): string | undefined {
+  const rest = address.toLowerCase().startsWith('::ffff:') ? address.slice('::ffff:'.length) : '';
+  if (rest.includes('.')) return rest;
+  const words = /^([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(rest);
+  if (words === null) return undefined;
+  const bytes = [words[1], words[2]].map((word) => parseInt(word ?? '0', 16)).flatMap((w) => [w >> 8, w & 255]);
+  return bytes.join('.');
+}
+
+/**
+ * Do two sockets stand in each other's way: same transport, port and namespace, devices that are equal or one of them
+ * none, and addresses that meet (kernel net/ipv4/inet_connection_sock.c, ipv6_rcv_saddr_equal). Whether the second is
+ * then refused is a matter of SO_REUSEADDR, SO_REUSEPORT and the states of both; only bind(2) tells.
+ */
+export function overlap(a: Endpoint, b: Endpoint): boolean {
+  if (a.kind === 'unix' || b.kind === 'unix') return same(a, b);
+  if (a.port !== b.port || a.transport !== b.transport || a.namespace !== b.namespace) return false;
+  if (a.device !== undefined && b.device !== undefined && a.device !== b.device) return false;
+  return meet(coveredV4(a), coveredV4(b)) || meet(coveredV6(a), coveredV6(b));
+}
+
+function meet(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  return a === b || a === ANY || b === ANY;
+}

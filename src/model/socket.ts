@@ -1,4 +1,4 @@
-import type { Transport } from './endpoint.js';
+import type { InetEndpoint, Transport } from './endpoint.js';
 
 /** State names as ss(8) and tcp(7) have them; BOUND is bound and silent (BOUND_INACTIVE, kernel >= 6.8), UDP sockets are UNCONN or ESTABLISHED. */
 export type SocketState =
@@ -36,6 +36,8 @@ export interface SocketRow {
   readonly device?: string;
   /** IPV6_V6ONLY, where the kernel tells. */
   readonly v6only?: boolean;
+  /** IP_TRANSPARENT, where the kernel tells (INET_DIAG_SOCKOPT). */
+  readonly transparent?: boolean;
   /** Milliseconds that the kernel still keeps a TIME_WAIT or an orphaned FIN_WAIT2 (idiag_expires, kernel timer slack <= 1.1 s). */
   readonly expiresMs?: number;
   /** cgroup v2 id as a decimal string, where the kernel tells. */
@@ -53,4 +55,29 @@ export interface SocketOwner {
   readonly startTicks: string;
   /** systemd unit or container from /proc/PID/cgroup, where there is one. */
   readonly unit?: string;
+}
+
+/** The place that a socket of the tables takes; a `::` of which the kernel does not tell IPV6_V6ONLY counts as dual stack. */
+export function socketEndpoint(row: SocketRow, namespace?: string): InetEndpoint {
+  return {
+    kind: 'inet',
+    transport: row.transport,
+    family: row.family,
+    address: row.localAddress,
+    port: row.localPort,
+    v6only: row.family === 6 && row.v6only === true,
+    transparent: row.transparent === true,
+    ...(row.device === undefined ? {} : { device: row.device }),
+    ...(namespace === undefined ? {} : { namespace }),
+  };
+}
+
+/** Waits for connections or datagrams, as against being one end of a connection. */
+export function isListener(row: SocketRow): boolean {
+  return row.state === 'LISTEN' || row.state === 'UNCONN';
+}
+
+/** No process owns it: it is the kernel's own memory of a connection (TIME_WAIT, or closed by its owner and not yet over). */
+export function isOwnerless(row: SocketRow): boolean {
+  return row.inode === 0;
 }
