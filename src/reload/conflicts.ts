@@ -36,6 +36,12 @@ export interface SecuredPorts {
   readonly unsolved: SecureStep[];
 }
 
+/** What was done so far: for each listener the last act, and the sockets that need no second one. */
+interface Acts {
+  readonly listeners: Map<string, { readonly action: Action; readonly owners: readonly SocketOwner[] }>;
+  readonly sockets: Set<string>;
+}
+
 const LONGEST_PAUSE_MS = 200;
 
 /**
@@ -51,7 +57,7 @@ export async function climb(
   const deadline = Date.now() + env.settings.wait.deadlineMs;
   let pause = 10;
   let open = steps.filter(({ bind }) => !guards.has(endpointKey(bind.endpoint)));
-  const done = new Map<string, { action: Action; owners: readonly SocketOwner[] }>();
+  const done: Acts = { listeners: new Map(), sockets: new Set() };
   try {
     while (open.some(({ rungs }) => rungs.some(isClimbable))) {
       env.signal?.throwIfAborted();
@@ -63,7 +69,10 @@ export async function climb(
       }
       open = await probeAgain(env, open, guards, (step) => {
         const name = formatEndpoint(step.bind.endpoint);
-        const { action, owners } = done.get(endpointKey(step.bind.endpoint)) ?? { action: 'wait' as const, owners: [] };
+        const { action, owners } = done.listeners.get(endpointKey(step.bind.endpoint)) ?? {
+          action: 'wait',
+          owners: [],
+        };
         const listener = { name, action, owners, sentence: `${name} ${PAST[action]}${by(owners)}` };
         secured.push(listener);
         env.observer({ type: 'secured', listener });
@@ -79,21 +88,19 @@ export async function climb(
 }
 
 /** Share and destroy whatever the present verdicts allow. True where anything was done. */
-async function actOn(
-  env: LadderEnvironment,
-  open: readonly SecureStep[],
-  done: Map<string, { action: Action; owners: readonly SocketOwner[] }>,
-): Promise<boolean> {
+async function actOn(env: LadderEnvironment, open: readonly SecureStep[], done: Acts): Promise<boolean> {
   let acted = false;
   for (const { bind, verdict, rungs } of open) {
     if (bind.endpoint.kind !== 'inet' || !('holders' in verdict)) continue;
     for (const holder of verdict.holders) {
       const action = actionFor(holder, rungs);
-      if (!action) continue;
+      const socket = `${action} ${holder.socket.cookie ?? holder.socket.inode}`;
+      if (!action || done.sockets.has(socket)) continue;
+      done.sockets.add(socket);
       env.beforeAct(action, bind.endpoint, holder);
       if (await act(env.kernel, action, holder)) {
         acted = true;
-        done.set(endpointKey(bind.endpoint), { action, owners: holder.owners });
+        done.listeners.set(endpointKey(bind.endpoint), { action, owners: holder.owners });
       }
     }
   }
