@@ -1,0 +1,89 @@
+/** Every setting of Berth with its default and its meaning: the type, the checks and the JSON schema come from here. */
+import { z } from 'zod';
+
+/** Options of HAProxy that decide how it runs, which is Berth's to say. */
+const OURS = ['-f', '-c', '-cc', '-C', '-D', '-W', '-Ws', '-db', '-p', '-sf', '-st', '-x', '-S', '-v', '-vv'];
+
+const path = z.string().regex(/^\/[^\0]*$/, 'must be an absolute path');
+const milliseconds = z.int().min(0).max(86_400_000);
+
+export const settingsSchema = z.strictObject({
+  stateDir: path.default('/var/lib/berth').describe('Where Berth keeps generations, journal and ledger'),
+  netns: z
+    .union([z.string().min(1), z.int().min(1)])
+    .transform(String)
+    .optional()
+    .describe("HAProxy's network namespace, as a path or a pid; absent: that of this process"),
+  haproxy: z.strictObject({
+    binary: z.string().min(1).default('haproxy').describe('The haproxy binary; a name is looked up in PATH'),
+    pidFile: path.optional().describe('Pid file of the running HAProxy'),
+    masterSocket: path.optional().describe("Master CLI socket of the running HAProxy (haproxy's -S)"),
+    mode: z
+      .enum(['auto', 'standalone', 'master-worker'])
+      .default('auto')
+      .describe('How HAProxy runs; auto: as the running one does, standalone where none runs'),
+    extraArguments: z
+      .array(z.string())
+      .default([])
+      .refine((list) => !list.some((word) => OURS.includes(word)), `must not hold what Berth gives: ${OURS.join(' ')}`)
+      .describe('More arguments for haproxy'),
+    workingDirectory: path.optional().describe("HAProxy's -C: the directory that relative paths start from"),
+  }),
+  reserve: z.strictObject({
+    enabled: z
+      .boolean()
+      .default(true)
+      .describe('Keep listener ports out of the ephemeral range (ip_local_reserved_ports)'),
+    maxShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.5)
+      .describe('Largest share of the ephemeral range that may be reserved'),
+  }),
+  conflicts: z.strictObject({
+    share: z
+      .enum(['haproxy', 'all', 'off'])
+      .default('haproxy')
+      .describe('Share a port with a connection on it: of HAProxy processes, of any process, never'),
+    wait: z.strictObject({
+      enabled: z.boolean().default(true).describe('Wait for a held port'),
+      deadlineMs: milliseconds.default(5000).describe('Longest wait for all held ports together'),
+    }),
+    destroy: z
+      .enum(['off', 'dead', 'all'])
+      .default('dead')
+      .describe('End sockets that hold a port: never, what nobody owns (TIME_WAIT, orphans), live connections too'),
+    onUnsolved: z
+      .enum(['quarantine', 'abort'])
+      .default('quarantine')
+      .describe('Where nothing frees a port: leave that listener out, or change nothing at all'),
+  }),
+  harden: z
+    .enum(['off', 'source'])
+    .default('off')
+    .describe("source: add `source` where none stands, so that HAProxy's own connections never hold a listener's port"),
+  dataPreserveN: z.int().min(0).default(8).describe('Generations kept; 0 keeps all'),
+  timeouts: z.strictObject({
+    checkMs: milliseconds.min(1).default(120_000).describe('Longest `haproxy -c`'),
+    startMs: milliseconds.min(1).default(120_000).describe('Longest start of a new HAProxy'),
+    handoffMs: milliseconds.min(1).default(10_000).describe('Longest transfer of the listening sockets'),
+    reloadMs: milliseconds.min(1).default(120_000).describe('Longest reload by a master'),
+    settleMs: milliseconds.default(50).describe('How long a new HAProxy must have lived before it is trusted'),
+  }),
+  config: z.strictObject({
+    maxBytes: z
+      .int()
+      .min(1)
+      .default(64 * 1024 * 1024)
+      .describe('Largest configuration that is read, in bytes'),
+  }),
+  lockWaitMs: milliseconds.default(0).describe('How long to wait for another Berth on the same state directory'),
+});
+
+export type Settings = z.output<typeof settingsSchema>;
+
+/** JSON Schema (2020-12) of the settings file. */
+export function settingsJsonSchema(): Record<string, unknown> {
+  return z.toJSONSchema(settingsSchema, { io: 'input' });
+}
