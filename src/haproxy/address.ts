@@ -1,0 +1,260 @@
+/**
+ * Addresses as HAProxy writes them (str2sa_range() and str2ip2() in tools.c, 2.2 to 3.2), and the bare endpoints of
+ * Berth's own command line.
+ */
+import { BerthError } from '../errors.js';
+import type { InetEndpoint, Transport } from '../model/endpoint.js';
+
+export interface InetAddress {
+  readonly kind: 'inet';
+  readonly family: 4 | 6;
+  /** Canonical, see {@link InetEndpoint}. */
+  readonly address: string;
+  /** Ports, both ends included, 1..65535. */
+  readonly first: number;
+  readonly last: number;
+  readonly transport: Transport;
+  readonly quic: boolean;
+}
+
+export type ParsedAddress =
+  | InetAddress
+  | { readonly kind: 'unix'; readonly path: string; readonly abstract: boolean }
+  | { readonly kind: 'unknown'; readonly reason: string }
+  | { readonly kind: 'error'; readonly message: string };
+
+export interface AddressOptions {
+  /** What the keyword accepts: `bind` and `stats socket` streams (QUIC among them), `dgram-bind` datagrams. */
+  readonly wants: 'stream' | 'dgram';
+  /** `unix-bind prefix`, where it applies. */
+  readonly prefix: string;
+  /** HAProxy 3.x refuses `80x` as a port, older ones read it as 80. */
+  readonly strictPorts: boolean;
+}
+
+interface Form {
+  readonly family: 0 | 4 | 6 | 'unix' | 'abstract' | 'unknown';
+  readonly transport?: Transport;
+  readonly quic?: true;
+  readonly reason?: string;
+}
+
+/** What stands before the `@`. */
+const FORMS: Readonly<Record<string, Form>> = {
+  ip: { family: 0 },
+  ipv4: { family: 4 },
+  ipv6: { family: 6 },
+  tcp: { family: 0, transport: 'tcp' },
+  tcp4: { family: 4, transport: 'tcp' },
+  tcp6: { family: 6, transport: 'tcp' },
+  mptcp: { family: 0, transport: 'tcp' },
+  mptcp4: { family: 4, transport: 'tcp' },
+  mptcp6: { family: 6, transport: 'tcp' },
+  udp: { family: 0, transport: 'udp' },
+  udp4: { family: 4, transport: 'udp' },
+  udp6: { family: 6, transport: 'udp' },
+  quic4: { family: 4, transport: 'udp', quic: true },
+  quic6: { family: 6, transport: 'udp', quic: true },
+  unix: { family: 'unix' },
+  uxst: { family: 'unix', transport: 'tcp' },
+  uxdg: { family: 'unix', transport: 'udp' },
+  abns: { family: 'abstract' },
+  abnsz: { family: 'abstract' },
+  fd: { family: 'unknown', reason: 'an inherited descriptor: only the HAProxy that inherits it knows its address' },
+  sockpair: { family: 'unknown', reason: 'one end of a socket pair: it listens on no address' },
+  rhttp: { family: 'unknown', reason: 'reverse HTTP: HAProxy connects to a server and listens on no address' },
+  rev: { family: 'unknown', reason: 'reverse HTTP: HAProxy connects to a server and listens on no address' },
+};
+
+const SUN_PATH = 108;
+/** HAProxy keeps room for `.PID.bak` behind a path. */
+const PATH_SUFFIX = 1 + 5 + 1 + 3;
+
+/** One address of a `bind` line (no comma, variables already expanded). */
+export function parseAddress(text: string, options: AddressOptions): ParsedAddress {
+  if (text === '') return { kind: 'error', message: 'the address is empty (is a variable not set?)' };
+  let transport: Transport = options.wants === 'dgram' ? 'udp' : 'tcp';
+  let quic = false;
+  let rest = text;
+  const outer = /^(stream|dgram|quic)\+/.exec(rest);
+  if (outer !== null) {
+    rest = rest.slice(outer[0].length);
+    transport = outer[1] === 'stream' ? 'tcp' : 'udp';
+    quic = outer[1] === 'quic';
+  }
+  let form: Form = { family: rest.startsWith('/') ? 'unix' : 0 };
+  const at = rest.indexOf('@');
+  const named = at > 0 ? FORMS[rest.slice(0, at)] : undefined;
+  if (named !== undefined) {
+    form = named;
+    rest = rest.slice(at + 1);
+    transport = form.transport ?? transport;
+    quic ||= form.quic === true;
+  }
+  if (form.family === 'unknown') return { kind: 'unknown', reason: form.reason ?? '' };
+  if ((transport === 'udp' && !quic) !== (options.wants === 'dgram')) {
+    const what = transport === 'tcp' || quic ? 'stream' : 'datagram';
+    return { kind: 'error', message: `${what} addresses are not accepted here: '${text}'` };
+  }
+  if (form.family === 'unix' || form.family === 'abstract') {
+    return unixAddress(rest, form.family === 'abstract', options.prefix);
+  }
+  return inetAddress(rest, form.family, transport, quic, options.strictPorts);
+}
+
+function unixAddress(path: string, abstract: boolean, prefix: string): ParsedAddress {
+  const room = SUN_PATH - 1 - (abstract ? 0 : Buffer.byteLength(prefix) + PATH_SUFFIX);
+  if (Buffer.byteLength(path) > room) {
+    return { kind: 'error', message: `the socket path '${path}' is longer than ${room} bytes` };
+  }
+  return { kind: 'unix', path: abstract ? path : prefix + path, abstract };
+}
+
+function inetAddress(
+  text: string,
+  family: 0 | 4 | 6,
+  transport: Transport,
+  quic: boolean,
+  strictPorts: boolean,
+): ParsedAddress {
+  // the last colon, unless a closing bracket stands behind it
+  const colon = text.lastIndexOf(':');
+  if (colon < 0 || text.lastIndexOf(']') > colon) return { kind: 'error', message: `no port in '${text}'` };
+  const ports = parsePorts(text.slice(colon + 1), strictPorts);
+  if (typeof ports === 'string') return { kind: 'error', message: `${ports} in '${text}'` };
+  const host = text.slice(0, colon);
+  const ip = parseIP(host, family);
+  if (ip !== undefined) return { kind: 'inet', ...ip, ...ports, transport, quic };
+  if (parseIP(host, 0) !== undefined) {
+    return { kind: 'error', message: `'${host}' is not an address of IPv${family} in '${text}'` };
+  }
+  return { kind: 'unknown', reason: `host name '${host}': only the resolver of HAProxy's host knows its address` };
+}
+
+/** `80` or `8000-8010`; a message where HAProxy refuses it. Without `strict` a number ends where atoi(3) ends it. */
+function parsePorts(text: string, strict: boolean): { first: number; last: number } | string {
+  if (text === '') return 'no port';
+  if (!/^\d/.test(text)) return `invalid port '${text}'`;
+  const dash = text.indexOf('-');
+  const low = dash < 0 ? text : text.slice(0, dash);
+  const high = dash < 0 ? low : text.slice(dash + 1);
+  for (const each of [low, high]) {
+    if (strict ? !/^\d+$/.test(each) : !/^\d/.test(each)) return `invalid port '${each}'`;
+    const port = parseInt(each, 10);
+    if (port < 1 || port > 65535) return `invalid port '${each}'`;
+  }
+  const [first, last] = [parseInt(low, 10), parseInt(high, 10)];
+  return first <= last ? { first, last } : `invalid port range '${first}-${last}'`;
+}
+
+/**
+ * The address part: `*` and nothing are the wildcard of the family (IPv4 where none is forced), `::`, brackets around
+ * either. Undefined: a host name, or not of that family.
+ */
+export function parseIP(text: string, family: 0 | 4 | 6): { family: 4 | 6; address: string } | undefined {
+  let bare = text;
+  if (text.startsWith('[')) {
+    if (text.length < 4 || !text.endsWith(']')) return undefined;
+    bare = text.slice(1, -1);
+  }
+  if (bare === '::') return family === 4 ? undefined : { family: 6, address: '::' };
+  if (bare === '' || bare === '*')
+    return family === 6 ? { family: 6, address: '::' } : { family: 4, address: '0.0.0.0' };
+  if (family !== 6 && isIPv4(bare)) return { family: 4, address: bare };
+  const groups = family === 4 ? undefined : parseIPv6(bare);
+  return groups === undefined ? undefined : { family: 6, address: formatIPv6(groups) };
+}
+
+/** inet_pton(3): four decimals without leading zeros. */
+function isIPv4(text: string): boolean {
+  let value = -1;
+  let dots = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 0x2e) {
+      if (value < 0) return false;
+      dots++;
+      value = -1;
+    } else if (c >= 0x30 && c <= 0x39) {
+      if (value === 0) return false;
+      value = (value < 0 ? 0 : value * 10) + c - 0x30;
+      if (value > 255) return false;
+    } else {
+      return false;
+    }
+  }
+  return dots === 3 && value >= 0;
+}
+
+/** Eight groups, as inet_pton(3) reads them (no zone). */
+function parseIPv6(text: string): number[] | undefined {
+  const halves = text.split('::');
+  if (halves.length > 2) return undefined;
+  const parts = halves.map((half) => (half === '' ? [] : half.split(':')));
+  const groups: number[][] = [];
+  for (const [h, half] of parts.entries()) {
+    const values: number[] = [];
+    for (const [i, part] of half.entries()) {
+      if (h === parts.length - 1 && i === half.length - 1 && isIPv4(part)) {
+        const [a = 0, b = 0, c = 0, d = 0] = part.split('.').map(Number);
+        values.push(a * 256 + b, c * 256 + d);
+      } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
+        values.push(parseInt(part, 16));
+      } else {
+        return undefined;
+      }
+    }
+    groups.push(values);
+  }
+  const [head = [], tail = []] = groups;
+  const missing = 8 - head.length - tail.length;
+  if (halves.length === 1) return missing === 0 ? head : undefined;
+  return missing < 1 ? undefined : [...head, ...Array.from({ length: missing }, () => 0), ...tail];
+}
+
+/** RFC 5952, with the last 32 bits as a dotted quad where inet_ntop(3) writes them so (`::ffff:10.0.0.1`, `::10.0.0.1`). */
+export function formatIPv6(groups: readonly number[]): string {
+  let best = -1;
+  let length = 1;
+  for (let i = 0; i < 8; i++) {
+    let run = 0;
+    while (i + run < 8 && groups[i + run] === 0) run++;
+    if (run > length) [best, length] = [i, run];
+    i += run;
+  }
+  const [, , , , , mark = 0, high = 0, low = 0] = groups;
+  const quad = best === 0 && (length === 6 || (length === 5 && mark === 0xffff));
+  const hex = (from: number, to: number): string =>
+    groups
+      .slice(from, to)
+      .map((group) => group.toString(16))
+      .join(':');
+  if (quad) {
+    const dotted = `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+    return length === 6 ? `::${dotted}` : `::ffff:${dotted}`;
+  }
+  return best < 0 ? hex(0, 8) : `${hex(0, best)}::${hex(best + length, 8)}`;
+}
+
+/**
+ * `tcp:169.254.0.101:58824`, `udp:[::1]:53`, `tcp:10.0.0.1:8000-8010`, `tcp:*:80`: one endpoint a port, in order.
+ * Throws BERTH_USAGE.
+ */
+export function parseBareEndpoint(text: string): InetEndpoint[] {
+  const match = /^(tcp|udp):(.*)$/.exec(text);
+  const parsed =
+    match === null ? undefined : inetAddress(match[2] ?? '', 0, match[1] === 'udp' ? 'udp' : 'tcp', false, true);
+  if (parsed?.kind !== 'inet') {
+    const why =
+      parsed === undefined ? '' : `: ${parsed.kind === 'error' ? parsed.message : 'it needs an address, not a name'}`;
+    throw new BerthError('BERTH_USAGE', `'${text}' is no endpoint${why}`, {
+      step: 'read',
+      advice:
+        'Write it as tcp:ADDRESS:PORT or udp:ADDRESS:PORT, with [ ] around an IPv6 address, FIRST-LAST for a range',
+    });
+  }
+  const { family, address, first, last, transport } = parsed;
+  return Array.from({ length: last - first + 1 }, (_unused, i) => {
+    return { kind: 'inet', transport, family, address, port: first + i, v6only: false, transparent: false };
+  });
+}
