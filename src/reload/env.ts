@@ -195,6 +195,11 @@ export interface HAProxy {
     running: RunningHAProxy,
     options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MasterReload>;
+  /**
+   * Would the master's next reload bind anew instead of handing over (HAProxy 3.2 after any failed reload, 2.2 after a
+   * refused configuration)? False where there is no master socket to ask.
+   */
+  handoffLost(running: RunningHAProxy): Promise<boolean>;
   /** A command on a stats socket; the answer up to EOF. */
   command(path: string, command: string, timeoutMs: number): Promise<string>;
   /** Signals go through a pidfd and only to the process with these startTicks. False where it is gone. */

@@ -65,7 +65,7 @@ export async function handOver(
   paths: HandoverPaths,
   old: OldProcess | undefined,
   guards: readonly Guard[],
-  beforeStart: () => void,
+  beforeStart: () => Promise<void>,
 ): Promise<Handover> {
   const { kernel } = env;
   const own: Descriptor[] = [];
@@ -78,7 +78,7 @@ export async function handOver(
     own.push(stats);
     const handed = [...taken.sockets, ...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
     server = await kernel.serveSockets(paths.handoff, handed);
-    beforeStart();
+    await beforeStart();
     const started = await startOnce(env, command, paths, server);
     return {
       started,

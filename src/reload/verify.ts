@@ -5,7 +5,7 @@
  */
 import type { Bind } from '../model/bind.js';
 import type { Endpoint } from '../model/endpoint.js';
-import { formatEndpoint } from '../model/endpoint.js';
+import { endpointKey, formatEndpoint } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
 import type { Kernel, ProcessInfo } from './env.js';
 import { socketsServedBy } from './survey.js';
@@ -45,7 +45,7 @@ export async function verify(
   const wanted = new Set<string>();
   let sameSocket = 0;
   for (const { bind, inodes } of expected) {
-    const key = placeKey(bind.endpoint);
+    const key = endpointKey(bind.endpoint);
     wanted.add(key);
     const found = served.get(key);
     if (!found) missing.push(bind);
@@ -84,21 +84,10 @@ export function describeVerification(verification: Verification, limit = 5): str
   ].join('; ');
 }
 
-/**
- * One key per place in the tables. IPV6_V6ONLY counts on the wildcard only: the kernel shows it as set on every socket
- * bound to a specific IPv6 address, whatever was asked for. IP_TRANSPARENT shows in no table.
- */
-export function placeKey(endpoint: Endpoint): string {
-  if (endpoint.kind === 'unix') return `unix ${endpoint.abstract ? '@' : ''}${endpoint.path}`;
-  const { transport, family, address, port, device, namespace } = endpoint;
-  const v6only = family === 6 && address === '::' && endpoint.v6only ? ' v6only' : '';
-  return `${transport} ${address} ${port} ${device ?? ''} ${namespace ?? ''}${v6only}`;
-}
-
 function groupByPlace(sockets: readonly ServedSocket[]): Map<string, ServedSocket[]> {
   const groups = new Map<string, ServedSocket[]>();
   for (const socket of sockets) {
-    const key = placeKey(socket.endpoint);
+    const key = endpointKey(socket.endpoint);
     const group = groups.get(key);
     if (group) group.push(socket);
     else groups.set(key, [socket]);

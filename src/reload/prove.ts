@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { HAProxy, Kernel, ProcessInfo } from './env.js';
+import type { ReloadObserver } from './reports.js';
+import { socketsServedBy } from './survey.js';
+import { type Expectation, type Verification, describeVerification, verify } from './verify.js';
+
+export interface ProofEnvironment {
+  readonly kernel: Kernel;
+  readonly haproxy: HAProxy;
+  readonly observer: ReloadObserver;
+  readonly settleMs: number;
+}
+
+export interface Proof {
+  readonly verification: Verification;
+  /** The process lived through the settle time. */
+  readonly alive: boolean;
+  readonly repairs: readonly string[];
+}
+
+/** HAProxy listens again within one turn of its loop; a loaded machine gets a hundred times that. */
+const RESUME_MS = 1000;
+const POLL_MS = 20;
+
+/**
+ * Is every listener served by this process, and does it stay alive for the settle time? Listeners that are not in LISTEN
+ * are resumed by SIGTTIN once: that is the cure for a pause that hit shared sockets (HAProxy src/haproxy.c sig_listen).
+ */
+export async function prove(
+  env: ProofEnvironment,
+  process: ProcessInfo,
+  expected: readonly Expectation[],
+  lenient: boolean,
+): Promise<Proof> {
+  const repairs: string[] = [];
+  let verification = await verify(env.kernel, process, expected, lenient);
+  if (verification.missing.length > 0) {
+    const text = `haproxy[${process.pid}] came up with ${describeVerification(verification)}; told it to listen again (SIGTTIN)`;
+    repairs.push(text);
+    env.observer({ type: 'repair', text });
+    verification = await resume(env, process, expected, lenient);
+  }
+  if (!verification.ok) return { verification, alive: await isAlive(env.kernel, process), repairs };
+  await sleep(env.settleMs);
+  return { verification, alive: await isAlive(env.kernel, process), repairs };
+}
+
+/** SIGTTIN, then look until everything is in LISTEN or the time is up. */
+export async function resume(
+  env: Pick<ProofEnvironment, 'kernel' | 'haproxy'>,
+  process: ProcessInfo,
+  expected: readonly Expectation[],
+  lenient: boolean,
+): Promise<Verification> {
+  await env.haproxy.signal(process, 'SIGTTIN');
+  const deadline = Date.now() + RESUME_MS;
+  for (;;) {
+    const verification = await verify(env.kernel, process, expected, lenient);
+    if (verification.missing.length === 0 || Date.now() >= deadline) return verification;
+    await sleep(POLL_MS);
+  }
+}
+
+export async function isAlive(
+  kernel: Kernel,
+  target: { readonly pid: number; readonly startTicks: string },
+): Promise<boolean> {
+  return (await kernel.process(target.pid))?.startTicks === target.startTicks;
+}
+
+/** Wait until the process holds no TCP listener (or is gone). False where it still does after `timeoutMs`. */
+export async function stopsListening(kernel: Kernel, target: ProcessInfo, timeoutMs: number): Promise<boolean> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    if (!(await isAlive(kernel, target))) return true;
+    const listens = (await socketsServedBy(kernel, target)).some(
+      ({ endpoint }) => endpoint.kind === 'inet' && endpoint.transport === 'tcp',
+    );
+    if (!listens) return true;
+    if (Date.now() >= deadline) return false;
+    await sleep(POLL_MS);
+  }
+}
+
+/**
+ * End a HAProxy that was started and is not to serve: soft stop first, since it shares the listening sockets and may
+ * already have taken a client; killed only where it goes on listening.
+ */
+export async function endProcess(
+  env: Pick<ProofEnvironment, 'kernel' | 'haproxy'>,
+  process: ProcessInfo,
+): Promise<void> {
+  await env.haproxy.signal(process, 'SIGUSR1');
+  if (!(await stopsListening(env.kernel, process, 2000))) await env.haproxy.signal(process, 'SIGKILL');
+}

@@ -1,0 +1,126 @@
+/** The switch in standalone mode: start the new HAProxy beside the old one, prove it, and only then retire the old one. */
+import { BerthError } from '../errors.js';
+import type { HAProxyCommand, ProcessInfo } from './env.js';
+import type { ReloadContext } from './context.js';
+import { type Guard, type OldProcess, handOver, inodeOf } from './handover.js';
+import { endProcess, isAlive, prove, resume, stopsListening } from './prove.js';
+import type { Transaction } from './transaction.js';
+import { type Expectation, type Verification, describeVerification, verify } from './verify.js';
+
+export interface SwitchInput {
+  readonly generation: number;
+  readonly command: HAProxyCommand;
+  readonly old: OldProcess | undefined;
+  readonly guards: readonly Guard[];
+  /** Of every planned bind: what must be served, with the inodes that are handed over. */
+  readonly expected: readonly Expectation[];
+  /** Binds that only HAProxy can resolve may add listeners that were not planned. */
+  readonly lenient: boolean;
+}
+
+export interface Switched {
+  readonly process: ProcessInfo;
+  readonly verification: Verification;
+  readonly repairs: readonly string[];
+}
+
+/** A second start is a repair; a third would only repeat it. */
+const ATTEMPTS = 2;
+
+/** Resolves with a proven HAProxy beside the old one; rejects with nothing of the new one left and the old one serving. */
+export async function switchStandalone(
+  context: ReloadContext,
+  transaction: Transaction,
+  input: SwitchInput,
+): Promise<Switched> {
+  const repairs: string[] = [];
+  for (let attempt = 1; ; attempt++) {
+    const process = await transaction.phase('hand over', () => startBeside(context, input));
+    transaction.onRollBack(`end haproxy[${process.pid}]`, () => endProcess(context, process));
+    const proof = await transaction.phase('verify', () =>
+      prove({ ...context, settleMs: context.settings.timeouts.settleMs }, process, input.expected, input.lenient),
+    );
+    repairs.push(...proof.repairs);
+    if (proof.verification.ok && proof.alive) {
+      await context.journal.append({ kind: 'verified' });
+      return { process, verification: proof.verification, repairs };
+    }
+    const what = proof.alive ? describeVerification(proof.verification) : 'it died within the settle time';
+    await endProcess(context, process);
+    await resumeOld(context, input);
+    if (attempt === ATTEMPTS || context.signal?.aborted) {
+      throw new BerthError('BERTH_VERIFY_FAILED', `haproxy[${process.pid}] started without an error, but: ${what}`, {
+        step: 'verify',
+      });
+    }
+    const text = `haproxy[${process.pid}]: ${what}; started once more`;
+    repairs.push(text);
+    context.observer({ type: 'repair', text });
+  }
+}
+
+async function startBeside(context: ReloadContext, input: SwitchInput): Promise<ProcessInfo> {
+  const { state, kernel, haproxy, settings, signal } = context;
+  const paths = handoverPaths(context, input.generation);
+  const env = { kernel, haproxy, timeoutMs: settings.timeouts.startMs, ...(signal ? { signal } : {}) };
+  const { started } = await handOver(env, input.command, paths, input.old, input.guards, () =>
+    context.journal.append({ kind: 'handing-over', handoff: paths.handoff, pidFile: paths.pidFile }),
+  );
+  await context.journal.append({ kind: 'started', pid: started.pid, startTicks: started.startTicks });
+  const process = await kernel.process(started.pid);
+  if (process?.startTicks === started.startTicks) return process;
+  throw new BerthError(
+    'BERTH_RELOAD_FAILED',
+    `haproxy[${started.pid}] ended right after its start; see its log (state ${state.path})`,
+    {
+      step: 'hand-over',
+    },
+  );
+}
+
+export function handoverPaths(context: Pick<ReloadContext, 'state'>, generation: number) {
+  return {
+    handoff: context.state.socket(`${generation}.handoff`),
+    pidFile: context.state.socket(`${generation}.pid`),
+    statsSocket: context.state.socket(`${generation}.stats`),
+  };
+}
+
+/** The listeners of the old process are shared with the new one: what paused them there paused them here. */
+export async function resumeOld(
+  context: Pick<ReloadContext, 'kernel' | 'haproxy'>,
+  input: Pick<SwitchInput, 'old' | 'expected'>,
+): Promise<void> {
+  if (!input.old) return;
+  const { worker } = input.old.running;
+  const inodes = new Set(input.old.served.map(({ inode }) => inode));
+  const expected = input.expected.filter((one) => one.inodes.some((inode) => inodes.has(inode)));
+  if (!(await isAlive(context.kernel, worker))) return;
+  const { missing } = await verify(context.kernel, worker, expected, true);
+  if (missing.length > 0) await resume(context, worker, expected, true);
+}
+
+/**
+ * Tell the old process to finish (SIGUSR1), wait until it listens no more, and see that this took nothing from the new one.
+ * @returns repairs and warnings
+ */
+export async function retire(
+  context: ReloadContext,
+  old: ProcessInfo,
+  serving: { readonly process: ProcessInfo; readonly expected: readonly Expectation[]; readonly lenient: boolean },
+): Promise<{ readonly repairs: string[]; readonly warnings: string[] }> {
+  await context.journal.append({ kind: 'retiring', pid: old.pid, startTicks: old.startTicks });
+  await context.haproxy.signal(old, 'SIGUSR1');
+  const warnings: string[] = [];
+  if (!(await stopsListening(context.kernel, old, 2000))) {
+    warnings.push(`haproxy[${old.pid}] was told to finish (SIGUSR1) and still listens; see berth status`);
+  }
+  const proof = await prove({ ...context, settleMs: 0 }, serving.process, serving.expected, serving.lenient);
+  if (!proof.verification.ok) warnings.push(`After the switch: ${describeVerification(proof.verification)}`);
+  return { repairs: [...proof.repairs], warnings };
+}
+
+/** Guards with the inodes that the new process must serve. */
+export function expectGuards(guards: readonly (Guard & { readonly bind: Expectation['bind'] })[]): Expectation[] {
+  return guards.map(({ bind, descriptor }) => ({ bind, inodes: [inodeOf(descriptor)] }));
+}
