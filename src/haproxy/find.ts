@@ -1,0 +1,210 @@
+/** Which HAProxy serves now: by its master socket, its pid file, what Berth remembers, or who listens. */
+import { realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { BerthError, systemCause } from '../errors.js';
+import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
+import { identity, isHAProxy, optionOf, type Context } from './context.js';
+import { readPidFile } from './pid-file.js';
+import { showProc } from './show-proc.js';
+
+export interface FindOptions {
+  readonly pidFile?: string;
+  readonly masterSocket?: string;
+  /** The HAProxy that Berth itself started last, as its journal has it. */
+  readonly remembered?: () => Promise<{ readonly pid: number; readonly startTicks: string } | undefined>;
+}
+
+const MASTER_LIMIT_MS = 5_000;
+
+/**
+ * In this order, the first that names one decides:
+ * 1. the master socket, if it exists;
+ * 2. the pid file, if it exists;
+ * 3. what Berth remembers, if that process still lives;
+ * 4. who listens. Where no pid file and no master socket was named: the one HAProxy of this network namespace that has
+ *    listening TCP sockets. Where one was named but does not exist, only a HAProxy whose own command line names it
+ *    (`-p`, `-S`) counts: any other is somebody else's.
+ * undefined: none runs, this is a first start.
+ * @throws BERTH_HAPROXY_NOT_FOUND where what is named is dead, another program, or in another network namespace, or
+ *   where several HAProxies listen and none is named; BERTH_HAPROXY_SOCKET where the master socket is not a master's;
+ *   BERTH_HAPROXY_UNSUITABLE for `nbproc`.
+ */
+export async function findHAProxy(context: Context, options: FindOptions): Promise<RunningHAProxy | undefined> {
+  const all = (await context.kernel.haproxyProcesses()).filter(isHAProxy);
+  const view: View = { context, all, listening: await listening(context, all) };
+  const named = (await byMasterSocket(view, options)) ?? (await byPidFile(view, options));
+  if (named) return named;
+  const remembered = await options.remembered?.();
+  const alive = remembered && all.find((found) => identity(found) === identity(remembered));
+  if (alive) return describe(view, alive, 'journal', options);
+  return byListeners(view, options);
+}
+
+/** The HAProxy processes of the namespace, and which of them have TCP sockets in LISTEN. */
+interface View {
+  readonly context: Context;
+  readonly all: readonly ProcessInfo[];
+  readonly listening: ReadonlySet<number>;
+}
+
+/** Pids of those that have TCP sockets in LISTEN. */
+export async function listening({ kernel }: Context, processes: readonly ProcessInfo[]): Promise<Set<number>> {
+  const rows = processes.length > 0 ? await kernel.boundSockets() : [];
+  const inodes = new Set(rows.flatMap(({ state, inode }) => (state === 'LISTEN' ? [inode] : [])));
+  const tables = await Promise.all(
+    processes.map(({ pid }) => kernel.socketsOf(pid).catch(() => new Map<number, number[]>())),
+  );
+  const found = processes.filter((_, at) => [...(tables[at]?.keys() ?? [])].some((inode) => inodes.has(inode)));
+  return new Set(found.map(({ pid }) => pid));
+}
+
+async function byMasterSocket(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
+  const { masterSocket } = options;
+  if (masterSocket === undefined) return undefined;
+  let pid: number;
+  try {
+    pid = (await showProc(masterSocket, { timeoutMs: MASTER_LIMIT_MS })).master.pid;
+  } catch (error) {
+    const code = error instanceof BerthError ? error.system?.code : undefined;
+    if (code === 'ENOENT') return undefined;
+    // The masters of 2.2 to 2.6 close their socket while they reload: then the pid file knows.
+    if (code === 'ECONNREFUSED' && options.pidFile !== undefined) return undefined;
+    if (code === 'ECONNREFUSED') {
+      throw notFound(`Nobody listens on the master socket ${masterSocket}: the HAProxy that made it is gone`, error);
+    }
+    throw error;
+  }
+  return describe(view, await living(view, pid, `the master socket ${masterSocket}`), 'master-socket', options);
+}
+
+async function byPidFile(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
+  const { pidFile } = options;
+  const pids = pidFile === undefined ? undefined : await readPidFile(pidFile);
+  if (pidFile === undefined || pids === undefined) return undefined;
+  if (pids.length === 0) throw notFound(`The pid file ${pidFile} is empty; remove it if no HAProxy runs`);
+  const alive = view.all.filter(({ pid }) => pids.includes(pid));
+  const roots = alive.filter(({ ppid }) => !alive.some(({ pid }) => pid === ppid));
+  if (roots.length > 1) {
+    throw new BerthError(
+      'BERTH_HAPROXY_UNSUITABLE',
+      `The pid file ${pidFile} names ${roots.length} HAProxy processes (${list(roots)}): with nbproc no single one serves`,
+      { step: 'find', advice: 'Replace nbproc by nbthread' },
+    );
+  }
+  const root = roots[0] ?? (await living(view, pids[0] ?? 0, `the pid file ${pidFile}`));
+  return describe(view, root, 'pid-file', options);
+}
+
+/** A process that must be a HAProxy of this network namespace. */
+async function living(view: View, pid: number, namedBy: string): Promise<ProcessInfo> {
+  const found = view.all.find((candidate) => candidate.pid === pid) ?? (await view.context.kernel.process(pid));
+  if (!found || found.argv.length === 0) {
+    throw notFound(`${capital(namedBy)} names process ${pid}, which is gone; remove it if no HAProxy runs`);
+  }
+  if (found.comm !== 'haproxy')
+    throw notFound(`${capital(namedBy)} names process ${pid}, which is ${found.comm}, not haproxy`);
+  const own = await ownNamespace(view.context);
+  if (own !== undefined && digits(found.netns) !== own) {
+    throw notFound(
+      `${capital(namedBy)} names haproxy[${pid}], which runs in another network namespace; name that with --netns`,
+    );
+  }
+  return found;
+}
+
+async function ownNamespace({ kernel, netns }: Context): Promise<string | undefined> {
+  if (netns !== undefined) return String((await stat(netns)).ino);
+  return digits((await kernel.process(process.pid))?.netns ?? '');
+}
+
+function digits(netns: string): string | undefined {
+  return /\d+/.exec(netns)?.[0];
+}
+
+async function byListeners(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
+  const { all } = view;
+  const parents = all
+    .filter(({ pid }) => view.listening.has(pid))
+    .map((found) => all.find(({ pid }) => pid === found.ppid) ?? found);
+  let roots = [...new Set(parents)];
+  if (options.pidFile !== undefined || options.masterSocket !== undefined) {
+    const own = await Promise.all(roots.map((root) => namesItself(root, options)));
+    roots = roots.filter((_, at) => own[at]);
+  }
+  if (roots.length > 1) {
+    throw notFound(
+      `Several HAProxies listen in this network namespace (${list(roots)}); name one with --pid-file or --master-socket`,
+    );
+  }
+  return roots[0] && describe(view, roots[0], 'listeners', options);
+}
+
+async function namesItself(root: ProcessInfo, { pidFile, masterSocket }: FindOptions): Promise<boolean> {
+  const [ownPidFile, ownSocket] = [pathOption(root, '-p'), pathOption(root, '-S')];
+  return (
+    (pidFile !== undefined && ownPidFile !== undefined && (await samePath(pidFile, ownPidFile))) ||
+    (masterSocket !== undefined && ownSocket !== undefined && (await samePath(masterSocket, ownSocket)))
+  );
+}
+
+async function samePath(one: string, other: string): Promise<boolean> {
+  const real = async (path: string) => join(await realpath(dirname(path)).catch(() => dirname(path)), basename(path));
+  return (await real(resolve(one))) === (await real(other));
+}
+
+/** Absolute path given by an option on the process' own command line; bind options after a comma are cut off. */
+function pathOption(found: ProcessInfo, option: '-p' | '-S'): string | undefined {
+  const value = optionOf(found.argv, option)
+    ?.replace(/^unix@/, '')
+    .split(',', 1)[0];
+  return value === undefined || value === '' ? undefined : resolve(found.cwd ?? '/', value);
+}
+
+/** `found` is the process itself, its master, or one of its workers. */
+function describe(
+  view: View,
+  found: ProcessInfo,
+  foundBy: RunningHAProxy['foundBy'],
+  options: FindOptions,
+): RunningHAProxy {
+  const { all, listening } = view;
+  const isMaster = (candidate: ProcessInfo) =>
+    candidate.argv.some((word) => word === '-W' || word === '-Ws') ||
+    (!listening.has(candidate.pid) && all.some(({ ppid, pid }) => ppid === candidate.pid && listening.has(pid)));
+  const root = all.find(({ pid }) => pid === found.ppid) ?? found;
+  const pidFile = options.pidFile ?? pathOption(root, '-p');
+  const where = { foundBy, ...(pidFile !== undefined && { pidFile }) };
+  if (!isMaster(root)) {
+    const stranger = ({ pid, ppid }: ProcessInfo) => all.some((other) => other.pid === ppid || other.ppid === pid);
+    const draining = all.filter((other) => other.pid !== root.pid && !listening.has(other.pid) && !stranger(other));
+    return { mode: 'standalone', worker: root, draining, ...where };
+  }
+  const children = all.filter(({ ppid }) => ppid === root.pid).sort(newestFirst);
+  const worker = children.find(({ pid }) => listening.has(pid)) ?? children[0];
+  if (!worker) throw notFound(`The HAProxy master ${root.pid} has no worker: nothing is served; restart it`);
+  const masterSocket = options.masterSocket ?? pathOption(root, '-S');
+  return {
+    mode: 'master-worker',
+    worker,
+    master: root,
+    draining: children.filter((child) => child !== worker),
+    ...where,
+    ...(masterSocket !== undefined && { masterSocket }),
+  };
+}
+
+function newestFirst(one: ProcessInfo, other: ProcessInfo): number {
+  return Number(BigInt(other.startTicks) - BigInt(one.startTicks)) || other.pid - one.pid;
+}
+
+function list(processes: readonly ProcessInfo[]): string {
+  return processes.map(({ pid }) => `haproxy[${pid}]`).join(', ');
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function notFound(message: string, cause?: unknown): BerthError {
+  return new BerthError('BERTH_HAPROXY_NOT_FOUND', message, { step: 'find', cause: systemCause(cause) && cause });
+}

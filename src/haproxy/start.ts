@@ -1,0 +1,176 @@
+/** Starting HAProxy beside the one that serves: never `-sf`, so that no failure of the new one reaches the old. */
+import { randomBytes } from 'node:crypto';
+import { constants, type FileHandle, open, unlink } from 'node:fs/promises';
+import { constants as os } from 'node:os';
+import { dirname, join } from 'node:path';
+import { BerthError } from '../errors.js';
+import type { HAProxy, HAProxyCommand, HAProxyMessage, ProcessInfo, StartedHAProxy } from '../reload/env.js';
+import { configurationArguments } from './check.js';
+import { identity, isHAProxy, sleep, type Context } from './context.js';
+import { bindFailures, parseMessages, summary } from './messages.js';
+import { readPidFile } from './pid-file.js';
+import { runHAProxy, type Finished, type Invocation } from './process.js';
+
+export type StartOptions = Parameters<HAProxy['start']>[1];
+
+const OUTPUT_LIMIT = 4 << 20;
+const POLL_MS = 5;
+
+/**
+ * `haproxy -D -p PIDFILE -C … -f … [-x HANDOFF]` or `haproxy -W -D -p PIDFILE [-S SOCKET] …`. HAProxy forks into the
+ * background once it serves; it outlives Berth and inherits nothing of Berth's but the environment. In master-worker
+ * mode the result is the master. On any failure what was started is ended before the error is thrown.
+ * @throws BERTH_RELOAD_FAILED with HAProxy's messages, BERTH_TIMEOUT, BERTH_INTERRUPTED, BERTH_HAPROXY_UNSUITABLE (nbproc).
+ */
+export async function startHAProxy(
+  context: Context,
+  invocation: Invocation,
+  command: HAProxyCommand,
+  options: StartOptions,
+): Promise<StartedHAProxy> {
+  const deadline = Date.now() + options.timeoutMs;
+  const before = new Set((await context.kernel.haproxyProcesses()).map(identity));
+  const output = await openOutput(options.pidFile);
+  try {
+    const { timeoutMs, signal } = options;
+    const finished = await runHAProxy(invocation, startArguments(command, options), {
+      timeoutMs,
+      output: output.fd,
+      ...(signal && { signal }),
+    });
+    const messages = parseMessages(await readOutput(output));
+    const failure = failureOf(finished, options, messages);
+    if (failure) throw failure;
+    const started = await awaitProcess(context, options, before, deadline, messages);
+    return { pid: started.pid, startTicks: started.startTicks, messages };
+  } catch (error) {
+    await endStrays(context, options.pidFile, before);
+    throw error;
+  } finally {
+    await output.close();
+  }
+}
+
+function startArguments(command: HAProxyCommand, options: StartOptions): string[] {
+  return [
+    ...(options.mode === 'master-worker' ? ['-W'] : []),
+    '-D',
+    '-p',
+    options.pidFile,
+    ...(options.mode === 'master-worker' && options.masterSocket !== undefined ? ['-S', options.masterSocket] : []),
+    ...(options.handoff === undefined ? [] : ['-x', options.handoff]),
+    ...configurationArguments(command),
+  ];
+}
+
+/**
+ * A file without a name for what HAProxy says until it is in the background. A pipe would not do: whoever keeps its
+ * writing end open (a master does, to go on logging) would keep Berth waiting for its end.
+ */
+async function openOutput(pidFile: string): Promise<FileHandle> {
+  const path = join(dirname(pidFile), `.haproxy-output-${randomBytes(6).toString('hex')}`);
+  try {
+    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND, 0o600);
+    await unlink(path);
+    return file;
+  } catch (error) {
+    throw new BerthError('BERTH_STATE_WRITE', `${dirname(pidFile)} cannot be written`, {
+      step: 'hand-over',
+      cause: error,
+    });
+  }
+}
+
+async function readOutput(file: FileHandle): Promise<string> {
+  const { size } = await file.stat();
+  const buffer = Buffer.alloc(Math.min(size, OUTPUT_LIMIT));
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+  return buffer.toString('utf8', 0, bytesRead);
+}
+
+function failureOf(
+  { status, killedBy, ended }: Finished,
+  options: StartOptions,
+  messages: readonly HAProxyMessage[],
+): BerthError | undefined {
+  const details = { messages, failedBinds: bindFailures(messages) };
+  if (ended === 'aborted') return interrupted();
+  if (ended === 'timeout') return late(options, messages);
+  if (status === 0) return undefined;
+  const end = killedBy ? `died of ${killedBy}` : `ended with status ${status ?? 'none'}`;
+  return new BerthError('BERTH_RELOAD_FAILED', `The new HAProxy ${end}: ${summary(messages)}`, {
+    step: 'hand-over',
+    details,
+  });
+}
+
+function interrupted(): BerthError {
+  return new BerthError('BERTH_INTERRUPTED', 'Interrupted while HAProxy was starting; it was ended', {
+    step: 'hand-over',
+  });
+}
+
+function late(options: StartOptions, messages: readonly HAProxyMessage[]): BerthError {
+  return new BerthError(
+    'BERTH_TIMEOUT',
+    `The new HAProxy was not up after ${options.timeoutMs} ms and was ended: ${summary(messages)}`,
+    { step: 'hand-over', details: { messages } },
+  );
+}
+
+/** The process that the pid file names, once it is a HAProxy that was not there before. */
+async function awaitProcess(
+  { kernel }: Context,
+  options: StartOptions,
+  before: ReadonlySet<string>,
+  deadline: number,
+  messages: readonly HAProxyMessage[],
+): Promise<ProcessInfo> {
+  for (;;) {
+    if (options.signal?.aborted) throw interrupted();
+    const pids = (await readPidFile(options.pidFile)) ?? [];
+    if (pids.length > 1) {
+      throw new BerthError(
+        'BERTH_HAPROXY_UNSUITABLE',
+        `nbproc starts ${pids.length} processes; a reload needs exactly one`,
+        {
+          step: 'hand-over',
+          advice: 'Replace nbproc by nbthread',
+        },
+      );
+    }
+    const found = pids[0] === undefined ? undefined : await kernel.process(pids[0]);
+    if (isHAProxy(found) && !before.has(identity(found))) return found;
+    if (pids.length > 0 && (!found || found.argv.length === 0)) {
+      throw new BerthError('BERTH_RELOAD_FAILED', `The new HAProxy died right after its start: ${summary(messages)}`, {
+        step: 'hand-over',
+        details: { messages },
+      });
+    }
+    if (Date.now() >= deadline) throw late(options, messages);
+    await sleep(POLL_MS);
+  }
+}
+
+/**
+ * End what this start left behind. HAProxy's background processes are in sessions of their own; they are known by the
+ * pid file on their command line and by not having been there before.
+ */
+async function endStrays({ kernel, sendSignal }: Context, pidFile: string, before: ReadonlySet<string>): Promise<void> {
+  const ended = new Set<number>();
+  // A dying master may still be forking: look again until a look finds nothing.
+  for (let round = 0; round < 100; round += 1) {
+    const strays = (await kernel.haproxyProcesses()).filter(
+      (found) =>
+        !before.has(identity(found)) && found.argv.some((word, at) => word === '-p' && found.argv[at + 1] === pidFile),
+    );
+    if (strays.length === 0) break;
+    for (const { pid, startTicks } of strays) {
+      await sendSignal(pid, startTicks, os.signals.SIGKILL);
+      ended.add(pid);
+    }
+    await sleep(POLL_MS);
+  }
+  const named = await readPidFile(pidFile).catch(() => undefined);
+  if (named?.some((pid) => ended.has(pid))) await unlink(pidFile).catch(() => undefined);
+}
