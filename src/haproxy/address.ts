@@ -128,6 +128,7 @@ function inetAddress(
   if (parseIP(host, 0) !== undefined) {
     return { kind: 'error', message: `'${host}' is not an address of IPv${family} in '${text}'` };
   }
+  if (!/^[\w.@-]+$/.test(host)) return { kind: 'error', message: `invalid address '${host}' in '${text}'` };
   return { kind: 'unknown', reason: `host name '${host}': only the resolver of HAProxy's host knows its address` };
 }
 

@@ -1,0 +1,204 @@
+/** From sections to sockets: every address that HAProxy will bind, with the line that asks for it. */
+import { resolve } from 'node:path';
+import type { Bind, Listeners, SourcePlace, UnknownBind } from '../model/bind.js';
+import type { Endpoint } from '../model/endpoint.js';
+import { parseAddress, type InetAddress } from './address.js';
+import { readGlobal, type Global } from './binds-global.js';
+import { countShards, readBindOptions, type BindOptions } from './binds-options.js';
+import type { Configuration, ConfigurationLine, Section } from './config.js';
+import { syntaxError } from './config-errors.js';
+import { expandVariables } from './environment.js';
+
+/**
+ * All binds, in the order of the configuration. Throws BERTH_CONFIG_SYNTAX with file and line for an address or port that
+ * HAProxy refuses. `v6only` is what HAProxy asks the kernel for; the kernel itself shows 1 on any specific IPv6 address,
+ * and `net.ipv6.bindv6only=1` turns `:::80` into v6only where the line has no `v4v6`.
+ */
+export function readListeners(configuration: Configuration): Listeners {
+  const global = readGlobal(configuration);
+  const reader = new BindReader(configuration, global);
+  for (const section of configuration.sections) reader.take(section);
+  return {
+    binds: reader.binds,
+    unknown: reader.unknown,
+    global: global.facts,
+    files: configuration.files,
+    warnings: [...configuration.warnings, ...global.warnings, ...reader.warnings],
+  };
+}
+
+/** Whether a proxy is disabled; a text says why only the binary knows. */
+type Disabled = boolean | string;
+
+class BindReader {
+  readonly binds: Bind[] = [];
+  readonly unknown: UnknownBind[] = [];
+  readonly warnings: (SourcePlace & { readonly message: string })[] = [];
+  #prefix = '';
+  #defaults: Disabled = false;
+  readonly #namedDefaults = new Map<string, Disabled>();
+
+  constructor(
+    private readonly configuration: Configuration,
+    private readonly global: Global,
+  ) {}
+
+  take(section: Section): void {
+    switch (section.kind) {
+      case 'global':
+        this.#takeGlobal(section);
+        break;
+      case 'defaults':
+        this.#defaults = isDisabled(section, this.#inherited(section, false));
+        if (section.name !== '' && section.name !== 'from') this.#namedDefaults.set(section.name, this.#defaults);
+        break;
+      case 'frontend':
+      case 'listen':
+      case 'backend': // HAProxy warns of a `bind` there, and binds
+        this.#takeProxy(section, isDisabled(section, this.#inherited(section, this.#defaults)));
+        break;
+      case 'log-forward':
+        this.#takeProxy(section, false);
+        break;
+      case 'peers':
+        this.#takePeers(section);
+        break;
+    }
+  }
+
+  #inherited(section: Section, otherwise: Disabled): Disabled {
+    const from = section.header.words.indexOf('from', 1);
+    return from < 0 ? otherwise : (this.#namedDefaults.get(section.header.words[from + 1] ?? '') ?? otherwise);
+  }
+
+  #takeGlobal(section: Section): void {
+    for (const line of section.lines) {
+      const [keyword, what] = line.words;
+      if (keyword === 'stats' && what === 'socket') {
+        this.#bind(section, line, line.words[2] ?? '', readBindOptions(line.words, 3), 'stats-socket');
+      } else if (keyword === 'unix-bind' && this.#prefix === '') {
+        const at = line.words.indexOf('prefix');
+        if (at > 0) this.#prefix = line.words[at + 1] ?? '';
+      }
+    }
+  }
+
+  #takeProxy(section: Section, disabled: Disabled): void {
+    if (disabled === true) return;
+    const doubt = disabled === false ? undefined : disabled;
+    for (const line of section.lines) {
+      const keyword = line.words[0];
+      if (keyword !== 'bind' && (keyword !== 'dgram-bind' || section.kind !== 'log-forward')) continue;
+      const origin = keyword === 'dgram-bind' ? keyword : section.kind === 'log-forward' ? 'log-forward' : keyword;
+      this.#bind(section, line, line.words[1] ?? '', readBindOptions(line.words, 2), origin, doubt);
+    }
+  }
+
+  /** A section of peers listens only where it names the local peer: on its `bind`, else on the local `peer`'s address. */
+  #takePeers(section: Section): void {
+    const disabled = isDisabled(section, false);
+    if (disabled === true) return;
+    const isLocal = ({ words }: ConfigurationLine): boolean =>
+      (words[0] === 'peer' || words[0] === 'server') && words[1] === this.configuration.localPeer;
+    const local = section.lines.find(isLocal);
+    if (local === undefined) return;
+    const defaults = section.lines
+      .filter(({ words }) => words[0] === 'default-bind')
+      .flatMap(({ words }) => words.slice(1));
+    const bind = section.lines.find(({ words }) => words[0] === 'bind');
+    const line = bind ?? local;
+    if (line.words[0] === 'server') return;
+    const address = line.words[bind === undefined ? 2 : 1] ?? '';
+    const options = readBindOptions([...defaults, ...(bind?.words.slice(2) ?? [])], 0);
+    this.#bind(section, line, address, options, 'peer', local.doubt ?? (disabled === false ? undefined : disabled));
+  }
+
+  #bind(
+    section: Section,
+    line: ConfigurationLine,
+    list: string,
+    options: BindOptions,
+    origin: Bind['origin'],
+    doubt?: string,
+  ): void {
+    const place = { file: line.file, line: line.line };
+    const name = section.name === '' ? section.kind : `${section.kind} ${section.name}`;
+    const why = line.doubt ?? section.header.doubt ?? doubt;
+    if (why !== undefined) {
+      this.unknown.push({ text: list, section: name, place, reason: why });
+      return;
+    }
+    if (list === '') throw syntaxError(place, `'${line.words[0] ?? ''}' names no address`);
+    const strictPorts = this.configuration.version.major >= 3;
+    const prefix = origin === 'stats-socket' ? '' : this.#prefix;
+    const wants = origin === 'dgram-bind' ? 'dgram' : 'stream';
+    for (const text of splitList(list)) {
+      const address = parseAddress(expandVariables(text, line.variables), { wants, prefix, strictPorts });
+      if (address.kind === 'error') throw syntaxError(place, address.message);
+      if (address.kind === 'unknown') {
+        this.unknown.push({ text, section: name, place, reason: address.reason });
+        continue;
+      }
+      const common = { section: name, place, text, reusePort: !this.global.facts.noReusePort };
+      if (address.kind === 'unix') {
+        const path = address.abstract ? address.path : resolve(this.configuration.workingDirectory, address.path);
+        this.binds.push({
+          ...common,
+          endpoint: { kind: 'unix', path, abstract: address.abstract },
+          origin,
+          sockets: 1,
+        });
+        continue;
+      }
+      if (address.quic && this.global.noQuic) continue;
+      const sockets = this.#shards(options, place);
+      for (let port = address.first; port <= address.last; port++) {
+        const endpoint = inetEndpoint(address, port, options);
+        this.binds.push({ ...common, endpoint, origin: address.quic ? 'quic' : origin, sockets });
+      }
+    }
+  }
+
+  #shards(options: BindOptions, place: SourcePlace): number {
+    const { facts, threadGroups, defaultShards } = this.global;
+    const { sockets, unknown } = countShards(options, {
+      nbthread: facts.nbthread,
+      threadGroups,
+      defaultShards,
+      sharding: !facts.noReusePort || this.configuration.version.major < 3,
+    });
+    if (unknown !== undefined) this.warnings.push({ ...place, message: unknown });
+    return sockets;
+  }
+}
+
+/** At each comma, before variables are expanded; nothing stands behind a last comma. */
+function splitList(list: string): string[] {
+  const parts = list.split(',');
+  if (parts.at(-1) === '') parts.pop();
+  return parts;
+}
+
+function inetEndpoint(address: InetAddress, port: number, options: BindOptions): Endpoint {
+  return {
+    kind: 'inet',
+    transport: address.transport,
+    family: address.family,
+    address: address.address,
+    port,
+    ...(options.device === undefined ? {} : { device: options.device }),
+    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+    v6only: address.family === 6 && options.v6only,
+    transparent: options.transparent,
+  };
+}
+
+/** `disabled` and `enabled`, the last one counts. */
+function isDisabled(section: Section, inherited: Disabled): Disabled {
+  let disabled = inherited;
+  for (const line of section.lines) {
+    const keyword = line.words[0];
+    if (keyword === 'disabled' || keyword === 'enabled') disabled = line.doubt ?? keyword === 'disabled';
+  }
+  return disabled;
+}
