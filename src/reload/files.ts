@@ -85,3 +85,8 @@ export async function inParallel<T>(
   const outcomes = await Promise.allSettled(Array.from({ length: width }, worker));
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error;
 }
+
+/** Remove a directory and all in it; one that does not exist is fine. */
+export async function removeTree(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}

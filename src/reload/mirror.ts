@@ -1,0 +1,258 @@
+/**
+ * A copy of files at their own absolute paths below another root, symlinks between directories included, so that every
+ * relative path means there what it means here, `..` through a symlink too. The copy is one consistent moment: all files
+ * are looked at before and after all of them were copied, and nothing may differ.
+ */
+import type { BigIntStats, Dirent } from 'node:fs';
+import {
+  access,
+  chmod,
+  constants,
+  copyFile,
+  lstat,
+  mkdir,
+  readdir,
+  readlink,
+  realpath,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { BerthError, systemCause } from '../errors.js';
+import { errnoOf, inParallel, stateWriteError } from './files.js';
+
+export interface MirrorLimits {
+  readonly maxFiles: number;
+  readonly maxBytes: number;
+}
+
+interface Source {
+  /** As it was asked for. */
+  readonly path: string;
+  /** The same with symlinked directories resolved: where it goes below the root. */
+  readonly real: string;
+  readonly kind: 'file' | 'socket';
+  readonly stats: BigIntStats;
+}
+
+/** libuv's pool has 4 threads; more in flight only keeps them fed. */
+const WIDTH = 16;
+
+/** A file system's clock ticks every 4 to 10 ms: a write so soon after the last one may leave the time as it was. */
+const SETTLED_MS = 20;
+
+export class Mirror {
+  readonly #directories = new Map<string, Promise<string>>();
+  readonly #made = new Set<string>();
+  readonly #sources = new Map<string, Source>();
+  readonly #written: string[] = [];
+  #bytes = 0n;
+
+  /**
+   * @param root where the copy goes; exists and is empty
+   * @param avoid a directory that is never copied into (the state directory)
+   */
+  constructor(
+    private readonly root: string,
+    private readonly limits: MirrorLimits,
+    private readonly avoid: string,
+  ) {}
+
+  get fileCount(): number {
+    return this.#sources.size;
+  }
+
+  get bytes(): number {
+    return Number(this.#bytes);
+  }
+
+  /** Files written by {@link copy}, absolute. */
+  get written(): readonly string[] {
+    return this.#written;
+  }
+
+  /** Directories made below the root, absolute. */
+  get directories(): readonly string[] {
+    return [...this.#made].map((path) => join(this.root, path));
+  }
+
+  /** Make this directory of the user's (absolute) below the root. @returns its path with symlinks resolved. */
+  directory(path: string): Promise<string> {
+    let known = this.#directories.get(path);
+    if (known === undefined) {
+      known = this.#makeDirectory(path);
+      this.#directories.set(path, known);
+    }
+    return known;
+  }
+
+  async #makeDirectory(path: string): Promise<string> {
+    if (path === dirname(path)) return path;
+    const here = join(await this.directory(dirname(path)), basename(path));
+    if (here !== path) return this.directory(here);
+    const found = await fromSource(path, lstat(path));
+    if (!found.isSymbolicLink()) {
+      if (!found.isDirectory()) throw unreadable(path, 'is not a directory');
+      await mkdir(join(this.root, path), { mode: 0o700 }).catch(ignoring('EEXIST'));
+      this.#made.add(path);
+      return path;
+    }
+    const target = await fromSource(path, realpath(path));
+    await this.directory(target);
+    // Relative, and computed from resolved paths: it cannot lead out of the root.
+    const link = join(this.root, path);
+    await symlink(relative(dirname(link), join(this.root, target)), link).catch(ignoring('EEXIST'));
+    return target;
+  }
+
+  /** Take this file. A file's own symlink is followed: the copy is a regular file. */
+  async file(path: string): Promise<void> {
+    const stats = await fromSource(path, stat(path, { bigint: true }));
+    if (!stats.isFile()) throw unreadable(path, stats.isDirectory() ? 'is a directory' : 'is not a regular file');
+    await this.#take(path, 'file', stats);
+  }
+
+  /**
+   * Take what a relative path of the configuration names: a file, a directory with all that is in it, or a socket, which
+   * becomes a symlink to the socket itself. Other special files are refused where they are named, left out in a directory.
+   * @param skip paths that are not taken when a directory is
+   */
+  async reference(path: string, skip: (path: string) => boolean): Promise<void> {
+    const stats = await fromSource(path, stat(path, { bigint: true }));
+    if (stats.isDirectory()) await this.#tree(path, skip, new Set());
+    else if (stats.isSocket()) await this.#take(path, 'socket', stats);
+    else if (stats.isFile()) await this.#take(path, 'file', stats);
+    else throw unreadable(path, 'is neither a file nor a directory nor a socket');
+  }
+
+  async #tree(path: string, skip: (path: string) => boolean, seen: Set<string>): Promise<void> {
+    const real = await this.directory(path);
+    if (seen.has(real) || real === this.avoid) return;
+    seen.add(real);
+    for (const entry of await fromSource(path, readdir(real, { withFileTypes: true }))) {
+      const inside = join(real, entry.name);
+      if (skip(join(path, entry.name))) continue;
+      const stats = await statEntry(inside, entry);
+      if (stats?.isDirectory()) await this.#tree(inside, skip, seen);
+      else if (stats?.isFile()) await this.#take(inside, 'file', stats);
+    }
+  }
+
+  async #take(path: string, kind: Source['kind'], stats: BigIntStats): Promise<void> {
+    const real = join(await this.directory(dirname(path)), basename(path));
+    if (this.#sources.has(real)) return;
+    this.#sources.set(real, { path, real, kind, stats });
+    if (kind === 'file') this.#bytes += stats.size;
+    const { maxFiles, maxBytes } = this.limits;
+    if (this.#sources.size <= maxFiles && this.#bytes <= BigInt(maxBytes)) return;
+    throw new BerthError(
+      'BERTH_CONFIG_TOO_LARGE',
+      `The configuration and what it names by relative path is more than ${maxFiles} files or ${maxBytes} bytes; ${path} is one too many`,
+      { step: 'stage', advice: 'Keep in the directories that the configuration names only what HAProxy needs' },
+    );
+  }
+
+  /**
+   * Throws BERTH_CONFIG_UNREADABLE with `details.changed` where a file was written so lately that the next change might
+   * not show in its times.
+   */
+  refuseUnsettled(now = Date.now()): void {
+    for (const { path, kind, stats } of this.#sources.values()) {
+      if (kind === 'socket') continue;
+      const age = now - Number(stats.mtimeMs);
+      // A file from the future (a clock set back, a network file system) tells nothing.
+      if (age >= 0 && age < SETTLED_MS) throw unreadable(path, 'is being written', undefined, true);
+    }
+  }
+
+  /**
+   * Copy all that was taken, sharing blocks where the file system can (FICLONE). Permissions stay, without set-id bits
+   * and without write permission for others. Throws BERTH_CONFIG_UNREADABLE with `details.changed` where something was
+   * changed meanwhile.
+   * @param rewritten new content by path as taken, in place of the file's own
+   */
+  async copy(rewritten: ReadonlyMap<string, string | Buffer>): Promise<void> {
+    await inParallel(this.#sources.values(), WIDTH, async ({ path, real, kind, stats }) => {
+      const target = join(this.root, real);
+      if (kind === 'socket') return symlink(path, target);
+      const content = rewritten.get(path);
+      const mode = Number(stats.mode) & 0o755;
+      if (content === undefined) await copyOne(path, target, mode);
+      else await writeFile(target, content, { mode, flag: 'wx' });
+      this.#written.push(target);
+    });
+    await inParallel(this.#sources.values(), WIDTH, async ({ path, kind, stats }) => {
+      if (kind === 'socket') return;
+      const now = await fromSource(path, stat(path, { bigint: true }));
+      if (identity(now) !== identity(stats)) throw unreadable(path, 'was changed while it was read', undefined, true);
+    });
+  }
+}
+
+async function copyOne(source: string, target: string, mode: number): Promise<void> {
+  try {
+    await copyFile(source, target, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  } catch (error) {
+    // copyfile names both paths; only the errno, and a look at the source, tell whose fault it was.
+    if (errnoOf(error) === 'ENOENT') throw unreadable(source, 'disappeared', error, true);
+    const readable = await access(source, constants.R_OK).then(
+      () => true,
+      () => false,
+    );
+    throw readable || OURS.has(errnoOf(error) ?? '')
+      ? stateWriteError(error, 'copy the configuration', target)
+      : unreadable(source, undefined, error);
+  }
+  await chmod(target, mode);
+}
+
+/** Errors that can only come from where is written to, or from having no descriptor left. */
+const OURS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE']);
+
+/** undefined for what leads nowhere: HAProxy, too, passes over such entries of a directory. */
+async function statEntry(path: string, entry: Dirent): Promise<BigIntStats | undefined> {
+  try {
+    return await stat(path, { bigint: true });
+  } catch (error) {
+    if (errnoOf(error) === 'ELOOP' || (errnoOf(error) === 'ENOENT' && entry.isSymbolicLink())) return undefined;
+    throw await failureOf(path, error);
+  }
+}
+
+const identity = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
+  [dev, ino, size, mtimeNs, ctimeNs].join(':');
+
+const ignoring = (code: string) => (error: unknown) => {
+  if (errnoOf(error) !== code) throw error;
+};
+
+async function fromSource<T>(path: string, result: Promise<T>): Promise<T> {
+  try {
+    return await result;
+  } catch (error) {
+    throw await failureOf(path, error);
+  }
+}
+
+async function failureOf(path: string, error: unknown): Promise<unknown> {
+  const code = errnoOf(error);
+  if (error instanceof BerthError || code === undefined) return error;
+  if (OURS.has(code)) return stateWriteError(error, 'read the configuration', path);
+  if (code === 'ENOENT' || code === 'ESTALE') {
+    const to = await readlink(path).catch(() => undefined);
+    return unreadable(path, to === undefined ? 'does not exist' : `points to ${to}, which does not exist`, error, true);
+  }
+  return unreadable(path, undefined, error);
+}
+
+function unreadable(path: string, what?: string, cause?: unknown, changed = false): BerthError {
+  const system = systemCause(cause);
+  const why = what ?? `cannot be read: ${system ? `${system.code} (${system.syscall})` : String(cause)}`;
+  return new BerthError('BERTH_CONFIG_UNREADABLE', `${path} ${why}`, {
+    step: 'stage',
+    ...(cause === undefined ? {} : { cause }),
+    ...(changed ? { advice: 'Something rewrites the configuration; run the command again when it has finished' } : {}),
+    details: { path, ...(changed ? { changed: true } : {}) },
+  });
+}
