@@ -53,14 +53,9 @@ use_own_headers() {
   fi
 }
 
-# Dependencies as package-lock.json has them, the addon and dist/: bin/berth builds what is missing or older than its sources.
+# Dependencies, the addon and dist/: bin/berth makes what is missing or older than its sources.
 build() {
   need_node
   use_own_headers
-  if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-    say 'Installing the dependencies (npm ci)'
-    npm ci --no-audit --no-fund </dev/null >&2 || die 'npm ci failed'
-    touch node_modules/.package-lock.json
-  fi
   ./bin/berth --version </dev/null >&2 || die 'the build failed'
 }
