@@ -1,0 +1,165 @@
+// Between JavaScript and the kernel files: arguments checked on the way in, promises settled on the way out.
+// Together with addon.cc the only place that knows Node; it makes no system call.
+#pragma once
+
+#include <napi.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "threads.h"
+
+namespace berth {
+
+const char* errnoName(int error);
+Napi::Error toError(Napi::Env env, const Failure& failure);
+
+// Arguments of one call. The first wrong one throws a TypeError that names it; the caller returns when `bad`.
+class Args {
+ public:
+  explicit Args(const Napi::CallbackInfo& info) : info_(info) {}
+
+  double number(size_t i) { return expect(i, info_[i].IsNumber(), "a number") ? info_[i].As<Napi::Number>().DoubleValue() : 0; }
+  int32_t integer(size_t i) { return static_cast<int32_t>(number(i)); }
+  bool flag(size_t i) { return expect(i, info_[i].IsBoolean(), "a boolean") && info_[i].As<Napi::Boolean>().Value(); }
+  std::string text(size_t i) { return expect(i, info_[i].IsString(), "a string") ? info_[i].As<Napi::String>().Utf8Value() : ""; }
+  std::vector<std::string> texts(size_t i) {
+    std::vector<std::string> result;
+    if (!expect(i, info_[i].IsArray(), "an array of strings")) return result;
+    Napi::Array array = info_[i].As<Napi::Array>();
+    for (uint32_t n = 0; n < array.Length(); n++) {
+      Napi::Value item = array.Get(n);
+      if (!expect(i, item.IsString(), "an array of strings")) return result;
+      result.push_back(item.As<Napi::String>().Utf8Value());
+    }
+    return result;
+  }
+  // A typed array of exactly this element type, copied: the caller may change its own while the thread works.
+  template <typename T>
+  std::vector<T> elements(size_t i, napi_typedarray_type type) {
+    std::vector<T> result;
+    if (!expect(i, info_[i].IsTypedArray() && info_[i].As<Napi::TypedArray>().TypedArrayType() == type, "a typed array")) return result;
+    auto array = info_[i].As<Napi::TypedArrayOf<T>>();
+    result.assign(array.Data(), array.Data() + array.ElementLength());
+    return result;
+  }
+  bool missing(size_t i) const { return info_[i].IsNull() || info_[i].IsUndefined(); }
+  bool bad() const { return bad_; }
+
+ private:
+  bool expect(size_t i, bool fits, const char* what) {
+    if (!fits && !bad_) {
+      bad_ = true;
+      Napi::TypeError::New(info_.Env(), "argument " + std::to_string(i + 1) + " must be " + what).ThrowAsJavaScriptException();
+    }
+    return fits;
+  }
+  const Napi::CallbackInfo& info_;
+  bool bad_ = false;
+};
+
+// What a thread hands back to the event loop.
+struct Completion {
+  explicit Completion(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
+  virtual ~Completion() = default;
+  virtual void settle(Napi::Env env) = 0;
+  Napi::Promise::Deferred deferred;
+};
+
+template <typename T>
+struct Answer : Completion {
+  using Convert = std::function<Napi::Value(Napi::Env, T&)>;
+  Answer(Napi::Env env, Convert to) : Completion(env), convert(std::move(to)) {}
+  void settle(Napi::Env env) override {
+    if (result->ok()) {
+      deferred.Resolve(convert(env, result->value));
+    } else {
+      deferred.Reject(toError(env, result->failure).Value());
+    }
+  }
+  Convert convert;
+  std::unique_ptr<Result<T>> result;
+};
+
+// Everything of one environment (the main thread's, or a worker's): its threads and the way back to its event loop.
+class Instance {
+ public:
+  explicit Instance(Napi::Env env);
+  static Instance* of(Napi::Env env) { return env.GetInstanceData<Instance>(); }
+
+  // Runs `work` on the thread of namespace `id`; the promise is settled with what `convert` makes of its result.
+  template <typename T>
+  Napi::Value run(Napi::Env env, uint32_t id, std::function<Result<T>(int cancel)> work, typename Answer<T>::Convert convert) {
+    auto found = namespaces.find(id);
+    if (found == namespaces.end()) {
+      auto deferred = Napi::Promise::Deferred::New(env);
+      deferred.Reject(toError(env, Failure{EBADF, "namespace"}).Value());
+      return deferred.Promise();
+    }
+    auto answer = std::make_shared<std::unique_ptr<Answer<T>>>(new Answer<T>(env, std::move(convert)));
+    Napi::Promise promise = (*answer)->deferred.Promise();
+    begin(env);
+    int cancel = found->second->cancel();
+    found->second->post([this, answer, work = std::move(work), cancel] {
+      (*answer)->result.reset(new Result<T>(work(cancel)));
+      finish(answer->release());
+    });
+    return promise;
+  }
+
+  void begin(Napi::Env env);           // a promise is under way: keep the process alive
+  void finish(Completion* completion);  // from any thread
+  void shutdown();                      // joins all threads; at the end of the environment
+
+  std::map<uint32_t, std::unique_ptr<NamespaceThread>> namespaces;
+  std::map<uint32_t, std::unique_ptr<HandoffServer>> servers;
+  uint32_t nextId = 1;
+
+ private:
+  static void deliver(Napi::Env env, Napi::Function, Instance* instance, Completion* completion);
+  using Channel = Napi::TypedThreadSafeFunction<Instance, Completion, &Instance::deliver>;
+  Channel channel_;
+  uint32_t underWay_ = 0;
+};
+
+struct Done {};
+using Info = Napi::CallbackInfo;
+
+inline Napi::Value undefined(Napi::Env env, Done&) { return env.Undefined(); }
+
+// A call whose work returns nothing but success or failure.
+inline Napi::Value runPlain(const Info& info, uint32_t id, std::function<Failure()> work) {
+  return Instance::of(info.Env())->run<Done>(info.Env(), id, [work = std::move(work)](int) -> Result<Done> {
+    Failure why = work();
+    if (why) return why;
+    return Done{};
+  }, undefined);
+}
+
+template <typename T>
+Napi::Value toUint32Array(Napi::Env env, const std::vector<T>& items) {
+  static_assert(sizeof(T) % sizeof(uint32_t) == 0, "plain words");
+  size_t words = items.size() * sizeof(T) / sizeof(uint32_t);
+  auto array = Napi::Uint32Array::New(env, words);
+  if (words) std::memcpy(array.Data(), items.data(), words * sizeof(uint32_t));
+  return array;
+}
+
+inline Napi::Value toInt32Array(Napi::Env env, const std::vector<int>& items) {
+  auto array = Napi::Int32Array::New(env, items.size());
+  if (!items.empty()) std::memcpy(array.Data(), items.data(), items.size() * sizeof(int));
+  return array;
+}
+
+inline Napi::Value throwFailure(Napi::Env env, const Failure& why) {
+  toError(env, why).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
+// The calls, each `name(info)`; defined in addon_network.cc and addon_process.cc.
+void defineNetwork(Napi::Env env, Napi::Object exports);
+void defineProcess(Napi::Env env, Napi::Object exports);
+
+}  // namespace berth

@@ -1,0 +1,120 @@
+/**
+ * Loads the addon. Every native symbol is typed here and nowhere else; `native/addon_network.cc` and
+ * `native/addon_process.cc` define them. Failed calls carry `errno`, `code` and `syscall` like Node's own.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { BerthError } from '../errors.js';
+
+/** A network namespace's thread; see `openNamespace`. */
+export type NamespaceId = number;
+
+export interface Native {
+  /** Starts the thread of a namespace (null: this process's); `inode` is that of the namespace. */
+  openNamespace(path: string | null): Promise<[id: NamespaceId, inode: number]>;
+  /** Ends it after the calls before this one. */
+  closeNamespace(id: NamespaceId): Promise<void>;
+
+  /**
+   * Test binds. `packed`: three words an endpoint: index into `addresses`; index into `devices` + 1, or 0;
+   * port | udp << 16 | v6 << 17 | v6only << 18 | transparent << 19.
+   * `words`: four an endpoint: outcome (free, beside, busy, failed), descriptor or -1, errno, index into `syscalls`.
+   */
+  probe(
+    id: NamespaceId,
+    addresses: readonly string[],
+    devices: readonly string[],
+    packed: Uint32Array,
+    keep: boolean,
+    asHAProxy: boolean,
+  ): Promise<{ words: Int32Array; syscalls: string[] }>;
+
+  /**
+   * Rows of 80 bytes (struct SocketRow, native/kernel.h) of all sockets in these states (bit 1 << state) and, where
+   * given, with these local ports. `devices`: index and name in turn. `source`: 0 sock_diag and where that is
+   * missing /proc, 1 sock_diag only, 2 /proc only.
+   */
+  sockets(
+    id: NamespaceId,
+    udp: boolean,
+    states: number,
+    ports: Uint16Array | null,
+    source: 0 | 1 | 2,
+  ): Promise<{ rows: ArrayBuffer; devices: (number | string)[]; fromProc: boolean }>;
+  /** Listening unix sockets: inode, abstract, path in turn. */
+  unixListeners(id: NamespaceId): Promise<(number | boolean | string)[]>;
+  destroySocket(
+    id: NamespaceId,
+    udp: boolean,
+    v6: boolean,
+    local: string,
+    localPort: number,
+    remote: string,
+    remotePort: number,
+    device: string,
+    cookie: string,
+  ): Promise<void>;
+
+  /** Triples of inode, pid, descriptor: all of `hints`, then processes called haproxy, then the others. */
+  holders(id: NamespaceId, inodes: Uint32Array, hints: Int32Array): Promise<Uint32Array>;
+  /** Triples of inode, pid, descriptor. */
+  socketsOf(id: NamespaceId, pid: number): Promise<Uint32Array>;
+  processesNamed(id: NamespaceId, comm: string): Promise<Int32Array>;
+
+  /** Pairs of inode and descriptor of this process. */
+  duplicate(id: NamespaceId, pid: number, startTicks: number, inodes: Uint32Array): Promise<Uint32Array>;
+  /** ESTALE: the descriptor is another socket by now; ESRCH: the process has gone. */
+  share(id: NamespaceId, pid: number, startTicks: number, fd: number, inode: number): Promise<void>;
+  getsocks(id: NamespaceId, path: string, timeoutMs: number): Promise<Int32Array>;
+  bindUnix(id: NamespaceId, path: string): Promise<number>;
+  serveSockets(
+    path: string,
+    uid: number,
+    descriptors: Int32Array,
+    namespaces: readonly string[],
+    devices: readonly string[],
+  ): number;
+  serverServed(server: number): number;
+  stopServer(server: number): number;
+  closeDescriptors(descriptors: Int32Array): void;
+
+  /** One read(2) with 256 KiB, in the namespace. */
+  readSysctl(id: NamespaceId, path: string): Promise<string>;
+  /** One pwrite(2), in the namespace. */
+  writeSysctl(id: NamespaceId, path: string, text: string, offset: number): Promise<void>;
+  syncFileSystem(id: NamespaceId, path: string): Promise<void>;
+  signalProcess(pid: number, startTicks: number, signo: number): boolean;
+  /** The locked descriptor, or -1 where another process has the lock. */
+  tryLock(path: string): number;
+  peerCredentials(descriptor: number): [pid: number, uid: number, gid: number];
+  notifyService(path: string, message: string): void;
+  raiseDescriptorLimit(): [soft: number, hard: number];
+  errnoName(errno: number): string;
+}
+
+let loaded: Native | undefined;
+
+/**
+ * The addon: `build/Release/berth.node`, or the file that the environment variable BERTH_ADDON names (a sanitizer build).
+ * @throws BERTH_ADDON naming what was tried.
+ */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Native {
+  // src/kernel and dist/kernel are equally far from build/.
+  const built = fileURLToPath(new URL('../../build/Release/berth.node', import.meta.url));
+  const path = process.env['BERTH_ADDON'] ?? built;
+  try {
+    return createRequire(import.meta.url)(path) as Native;
+  } catch (error) {
+    const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+    throw new BerthError('BERTH_ADDON', `Cannot load the native addon from ${path}: ${why}`, {
+      step: 'start',
+      cause: error,
+      details: { tried: [path] },
+    });
+  }
+}

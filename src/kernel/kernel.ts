@@ -1,0 +1,88 @@
+/** The kernel, as `reload/env.ts` asks for it: one network namespace, all calls off the event loop. */
+import type { SocketRow } from '../model/socket.js';
+import type { Kernel } from '../reload/env.js';
+import { native, type NamespaceId } from './addon.js';
+import { kernelError } from './errors.js';
+import * as handoff from './handoff.js';
+import { namespaceKey } from './ledger.js';
+import { findOwners, socketsOf, unixListenersOf } from './owners.js';
+import { Namespaces, probeAll } from './probe.js';
+import { processesNamed, processInfo } from './process.js';
+import { ephemeralRange, readSysctl, reservedPorts, writeReservedPorts } from './reserved-ports.js';
+import { boundSockets, destroySocket, readTable, type SocketTable, type TableSource } from './sockets.js';
+
+const HAPROXY_COMM = 'haproxy';
+
+export interface OpenKernel extends Kernel {
+  /** Inode of the network namespace. */
+  readonly inode: number;
+  /** Key of this namespace in the ledger of reserved ports. */
+  readonly ledgerKey: string;
+  /** All TCP sockets in all states, IPv4 and IPv6. */
+  snapshot(): Promise<SocketTable>;
+  /** Flush the file system that holds `path` (syncfs(2)). */
+  syncFileSystem(path: string): Promise<void>;
+  /** Ends the namespace's threads, after the calls under way. Descriptors stay open. */
+  closeNamespace(): Promise<void>;
+}
+
+export interface KernelOptions {
+  /** Path of a network namespace, or the pid of a process in it; the one of this process where not given. */
+  readonly netns?: string;
+  /** Where socket tables come from; `auto` is sock_diag, and /proc where that is missing or forbidden. */
+  readonly tables?: TableSource;
+}
+
+/** @throws BERTH_PERMISSION (CAP_SYS_ADMIN is needed to enter another namespace), BERTH_KERNEL, BERTH_ADDON */
+export async function openKernel(options: KernelOptions = {}): Promise<OpenKernel> {
+  const { netns, tables = 'auto' } = options;
+  const path = netns !== undefined && /^\d+$/.test(netns) ? `/proc/${netns}/ns/net` : netns;
+  const [id, inode] = await enter(path ?? null);
+  const named = new Namespaces();
+  return {
+    inode,
+    ledgerKey: await namespaceKey(inode),
+    probe: (endpoints, probing) => probeAll(id, named, endpoints, probing),
+    boundSockets: () => boundSockets(id, tables),
+    socketsOnPorts: async (transport, ports) => (await readTable(id, { transport, ports, source: tables })).rows(),
+    snapshot: () => readTable(id, { transport: 'tcp', source: tables }),
+    owners: (inodes, hint) => findOwners(id, inodes, hint),
+    socketsOf: (pid) => socketsOf(id, pid),
+    unixListenersOf: (pid) => unixListenersOf(id, pid),
+    share: (owner, socket) => handoff.shareSocket(id, owner, socket),
+    destroy: (socket: SocketRow) => destroySocket(id, socket),
+    duplicate: (owner, inodes) => handoff.duplicateSockets(id, owner, inodes),
+    close: handoff.closeDescriptors,
+    bindUnix: (at) => handoff.bindUnix(id, at),
+    getsocks: (at, timeoutMs) => handoff.getsocks(id, at, timeoutMs),
+    serveSockets: async (at, sockets) => Promise.resolve(handoff.serveSockets(at, sockets)),
+    ephemeralRange: () => ephemeralRange(id),
+    reservedPorts: () => reservedPorts(id),
+    writeReservedPorts: (ports, onlyAdd) => writeReservedPorts(id, ports, onlyAdd),
+    sysctl: (name) => readSysctl(id, name),
+    process: processInfo,
+    haproxyProcesses: () => processesNamed(id, HAPROXY_COMM, String(inode)),
+    syncFileSystem: async (at) => {
+      try {
+        await native().syncFileSystem(id, at);
+      } catch (error) {
+        throw kernelError(error, 'stage', `Cannot flush the file system of ${at}`, {}, 'BERTH_STATE_WRITE');
+      }
+    },
+    closeNamespace: async () => {
+      await Promise.all([native().closeNamespace(id), named.close()]);
+    },
+  };
+}
+
+async function enter(path: string | null): Promise<[NamespaceId, number]> {
+  try {
+    return await native().openNamespace(path);
+  } catch (error) {
+    throw kernelError(error, 'start', `Cannot enter the network namespace ${path ?? 'of this process'}`, {
+      EPERM: 'It needs CAP_SYS_ADMIN',
+      ENOENT: 'There is no such namespace or process',
+      EINVAL: 'It is not a network namespace',
+    });
+  }
+}

@@ -1,0 +1,131 @@
+/** Facts about processes from /proc (proc(5)), and signals that cannot hit another process. */
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import type { ProcessInfo } from '../reload/env.js';
+import { native, type NamespaceId } from './addon.js';
+import { kernelError } from './errors.js';
+
+/** USER_HZ: what /proc counts time in, 100 on every architecture that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+interface Stat {
+  readonly comm: string;
+  readonly ppid: number;
+  readonly startTicks: string;
+}
+
+/** @returns undefined where the process is gone. A process that has exited and is not yet reaped is gone, too. */
+export async function processInfo(pid: number): Promise<ProcessInfo | undefined> {
+  const facts = await readStat(pid);
+  if (facts === undefined) return undefined;
+  const at = `/proc/${pid}`;
+  const [status, argv, cwd, exe, netns, unit, openFiles, boot] = await Promise.all([
+    text(`${at}/status`),
+    text(`${at}/cmdline`),
+    link(`${at}/cwd`),
+    link(`${at}/exe`),
+    link(`${at}/ns/net`),
+    unitOf(pid),
+    countFiles(`${at}/fd`),
+    bootTime(),
+  ]);
+  // The pid may have become another process's between the first file and the last.
+  if ((await readStat(pid))?.startTicks !== facts.startTicks) return undefined;
+  const resident = /^VmRSS:\s*(\d+) kB/m.exec(status ?? '')?.[1];
+  return {
+    pid,
+    ...facts,
+    startedAt: new Date(boot * 1000 + (Number(facts.startTicks) * 1000) / TICKS_PER_SECOND).toISOString(),
+    // Real, effective, saved, file system: the effective one is what the kernel asks about.
+    uid: Number(/^Uid:\s*\d+\s+(\d+)/m.exec(status ?? '')?.[1] ?? 0),
+    argv: argv === undefined || argv === '' ? [] : argv.replace(/\0$/, '').split('\0'),
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(exe === undefined ? {} : { exe }),
+    netns: /\d+/.exec(netns ?? '')?.[0] ?? '',
+    ...(unit === undefined ? {} : { unit }),
+    ...(openFiles === undefined ? {} : { openFiles }),
+    ...(resident === undefined ? {} : { residentBytes: Number(resident) * 1024 }),
+  };
+}
+
+/** Processes of one comm in one network namespace (its inode). */
+export async function processesNamed(id: NamespaceId, comm: string, netns: string): Promise<ProcessInfo[]> {
+  const pids = await native()
+    .processesNamed(id, comm)
+    .catch((error: unknown) => {
+      throw kernelError(error, 'read', 'Cannot list the processes');
+    });
+  const infos = await Promise.all([...pids].map((pid) => processInfo(pid)));
+  return infos.filter((info) => info?.netns === netns) as ProcessInfo[];
+}
+
+/** Command name, parent and start time of a process: what tells it from another with the same pid. */
+export async function readStat(pid: number): Promise<Stat | undefined> {
+  const line = await text(`/proc/${pid}/stat`);
+  return line === undefined ? undefined : parseStat(line);
+}
+
+/** The name stands in parentheses and may hold spaces and parentheses itself: the fields after it count from the last one. */
+export function parseStat(line: string): Stat | undefined {
+  const open = line.indexOf('(');
+  const close = line.lastIndexOf(')');
+  const fields = line.slice(close + 2).split(' ');
+  const [state, ppid, startTicks] = [fields[0], fields[1], fields[19]];
+  if (open < 0 || close < open || startTicks === undefined || state === 'Z' || state === 'X') return undefined;
+  return { comm: line.slice(open + 1, close), ppid: Number(ppid), startTicks };
+}
+
+/**
+ * Sends a signal by pidfd, and only to the process that started at these ticks.
+ * @returns false where it is gone.
+ * @throws BERTH_PERMISSION, BERTH_KERNEL
+ */
+export function signalProcess(pid: number, startTicks: string, signo: number): boolean {
+  try {
+    return native().signalProcess(pid, Number(startTicks), signo);
+  } catch (error) {
+    throw kernelError(error, 'hand-over', `Cannot send signal ${signo} to process ${pid}`);
+  }
+}
+
+/** systemd unit or container of a process, from its cgroup; undefined where the path tells none. */
+export async function unitOf(pid: number): Promise<string | undefined> {
+  const lines = await text(`/proc/${pid}/cgroup`);
+  return lines === undefined ? undefined : parseCgroup(lines);
+}
+
+export function parseCgroup(lines: string): string | undefined {
+  // `hierarchy:controllers:path`; 0 is cgroup v2, name=systemd is what carries units in v1.
+  const paths = lines.split('\n').map((line) => /^(\d+):([^:]*):(.*)$/.exec(line));
+  const line = paths.find((match) => match?.[2] === 'name=systemd') ?? paths.find((match) => match?.[1] === '0');
+  const path = line?.[3] ?? '';
+  const container = /([0-9a-f]{12})[0-9a-f]{52}/.exec(path)?.[1];
+  if (container !== undefined) return `container ${container}`;
+  return path.split('/').findLast((part) => /\.(service|scope)$/.test(part));
+}
+
+let booted: Promise<number> | undefined;
+
+/** Seconds since the epoch at boot. */
+async function bootTime(): Promise<number> {
+  booted ??= text('/proc/stat').then((lines) => Number(/^btime (\d+)/m.exec(lines ?? '')?.[1] ?? 0));
+  return booted;
+}
+
+async function countFiles(path: string): Promise<number | undefined> {
+  try {
+    // The directory's size is the number of open files from Linux 6.2 on, 0 before.
+    const { size } = await stat(path);
+    return size > 0 ? size : (await readdir(path)).length;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A file of a process that may be gone, or whose facts may not be ours to read, at any moment. */
+async function text(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch(() => undefined);
+}
+
+async function link(path: string): Promise<string | undefined> {
+  return readlink(path).catch(() => undefined);
+}
