@@ -17,9 +17,12 @@ export interface StageRequest {
   readonly sources: readonly string[];
   /** The user's `-C`; relative sources and references start from it, as HAProxy has it. Default: the current directory. */
   readonly workingDirectory?: string;
-  /** The configuration's files, absolute (unresolved: with the symlinks of the sources), in HAProxy's order. */
+  /**
+   * The configuration's files in HAProxy's order, named as HAProxy names them: absolute or relative to `workingDirectory`,
+   * the symlinks of the sources unresolved.
+   */
   readonly files: readonly string[];
-  /** Absolute paths of what the configuration names by relative path: files, directories (taken whole), sockets. */
+  /** What the configuration names by relative path (paths as in `files`): files, directories (taken whole), sockets. */
   readonly references: readonly string[];
   /** New content of files, by their path in `files`; a string is written as UTF-8. */
   readonly rewritten?: ReadonlyMap<string, string | Buffer>;
@@ -52,11 +55,12 @@ const SYNC_ALL_ABOVE = 32;
  * Errors: BERTH_CONFIG_UNREADABLE (with `details.changed` where the files changed or vanished under the copy and reading
  * the configuration anew may help), BERTH_CONFIG_TOO_LARGE, BERTH_CONFIG_SYNTAX (bundle), BERTH_STATE_WRITE.
  */
-export async function stage(state: StateDir, request: StageRequest, options: StageOptions = {}): Promise<Generation> {
+export async function stage(state: StateDir, asked: StageRequest, options: StageOptions = {}): Promise<Generation> {
+  const workingDirectory = resolve(asked.workingDirectory ?? '.');
+  const request = withAbsolutePaths(asked, workingDirectory);
   const { number, staging } = await claimNumber(state);
   const directory = join(state.generations, String(number));
   try {
-    const workingDirectory = resolve(request.workingDirectory ?? '.');
     const root = join(staging, 'root');
     const mirror = await copyAtRest(root, workingDirectory, request, state, options);
     const bundles = request.bundle ? await bundle(root, directory, workingDirectory, request) : [];
@@ -94,6 +98,16 @@ export async function stage(state: StateDir, request: StageRequest, options: Sta
     await removeTree(staging).catch(() => undefined);
     throw stateWriteError(error, `stage generation ${number}`, staging);
   }
+}
+
+function withAbsolutePaths(request: StageRequest, workingDirectory: string): StageRequest {
+  const absolute = (path: string): string => resolve(workingDirectory, path);
+  return {
+    ...request,
+    files: request.files.map(absolute),
+    references: request.references.map(absolute),
+    rewritten: new Map([...(request.rewritten ?? [])].map(([file, content]) => [absolute(file), content])),
+  };
 }
 
 /** Take the next number: mkdir(2) of its staging directory settles it where two stage at once. */

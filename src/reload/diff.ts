@@ -1,0 +1,116 @@
+/** What differs between two generations: the configuration's files line by line, what they refer to, the listeners. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { lstat, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf } from './files.js';
+import { readListeners, type Generation, type ListenerRecord } from './generations.js';
+import { unifiedDiff } from './text-diff.js';
+
+export interface GenerationsDiff {
+  readonly from: number;
+  readonly to: number;
+  /** By the user's own paths. Only the configuration's text is shown: a file that it refers to may hold a private key. */
+  readonly files: readonly {
+    readonly file: string;
+    readonly change: 'added' | 'removed' | 'changed';
+    /** As `diff -u` writes it; of a referenced file one line that says its size. */
+    readonly patch: string;
+  }[];
+  readonly listeners: {
+    readonly added: readonly string[];
+    readonly removed: readonly string[];
+    /** The same endpoint in another section. */
+    readonly changed: readonly { readonly endpoint: string; readonly from: string; readonly to: string }[];
+  };
+}
+
+/** Errors: BERTH_STATE_DIR where a generation's own files are damaged; a file that is missing in the mirror reads as absent. */
+export async function diffGenerations(from: Generation, to: Generation): Promise<GenerationsDiff> {
+  const configuration = new Set([...from.manifest.files, ...to.manifest.files]);
+  const files: GenerationsDiff['files'][number][] = [];
+  for (const file of configuration) {
+    const [before, after] = await Promise.all([textOf(from, file), textOf(to, file)]);
+    if (before !== after)
+      files.push({ file, change: changeOf(before, after), patch: unifiedDiff(file, before, after) });
+  }
+  const [before, after] = await Promise.all([referencedFiles(from), referencedFiles(to)]);
+  for (const file of [...new Set([...before, ...after])].sort()) {
+    if (configuration.has(file)) continue;
+    const [old, now] = await Promise.all([digestOf(from, file), digestOf(to, file)]);
+    if (old?.digest === now?.digest) continue;
+    const size = (of: typeof old): string => (of === undefined ? 'absent' : `${of.bytes} bytes`);
+    files.push({ file, change: changeOf(old, now), patch: `Referenced file ${file}: ${size(old)} -> ${size(now)}\n` });
+  }
+  return {
+    from: from.number,
+    to: to.number,
+    files,
+    listeners: diffListeners(await readListeners(from), await readListeners(to)),
+  };
+}
+
+function changeOf(before: unknown, after: unknown): 'added' | 'removed' | 'changed' {
+  return before === undefined ? 'added' : after === undefined ? 'removed' : 'changed';
+}
+
+function diffListeners(from: readonly ListenerRecord[], to: readonly ListenerRecord[]): GenerationsDiff['listeners'] {
+  const [before, after] = [sectionsByEndpoint(from), sectionsByEndpoint(to)];
+  return {
+    added: [...after.keys()].filter((endpoint) => !before.has(endpoint)),
+    removed: [...before.keys()].filter((endpoint) => !after.has(endpoint)),
+    changed: [...before].flatMap(([endpoint, section]) => {
+      const now = after.get(endpoint);
+      return now === undefined || now === section ? [] : [{ endpoint, from: section, to: now }];
+    }),
+  };
+}
+
+function sectionsByEndpoint(listeners: readonly ListenerRecord[]): Map<string, string> {
+  const sections = new Map<string, string>();
+  for (const { endpoint, section } of listeners) {
+    const known = sections.get(endpoint);
+    sections.set(endpoint, known === undefined ? section : `${known}, ${section}`);
+  }
+  return sections;
+}
+
+async function textOf(generation: Generation, file: string): Promise<string | undefined> {
+  return ifThere(readFile(generation.staged(file), 'utf8'));
+}
+
+/** All regular files that the generation's references stand for, by the user's paths. */
+async function referencedFiles(generation: Generation): Promise<string[]> {
+  const found = await Promise.all(generation.manifest.references.map((path) => filesBelow(generation, path)));
+  return found.flat();
+}
+
+async function filesBelow(generation: Generation, path: string): Promise<string[]> {
+  const stats = await ifThere(lstat(generation.staged(path)));
+  if (stats?.isFile()) return [path];
+  if (!stats?.isDirectory()) return [];
+  const names = await readdir(generation.staged(path));
+  return (await Promise.all(names.map((name) => filesBelow(generation, join(path, name))))).flat();
+}
+
+async function digestOf(generation: Generation, file: string): Promise<{ digest: string; bytes: number } | undefined> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  const read = async (): Promise<{ digest: string; bytes: number }> => {
+    for await (const chunk of createReadStream(generation.staged(file)) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }
+    return { digest: hash.digest('hex'), bytes };
+  };
+  return ifThere(read());
+}
+
+async function ifThere<T>(result: Promise<T>): Promise<T | undefined> {
+  try {
+    return await result;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
