@@ -69,6 +69,14 @@ function hostText({ family, address }: { readonly family: 4 | 6; readonly addres
   return family === 6 ? `[${address}]` : address;
 }
 
+/**
+ * The name that a unix socket was bound for, from the name that the kernel shows: HAProxy binds `PATH.PID.tmp` and renames it
+ * (src/proto_uxst.c), and pads abstract names with NULs.
+ */
+export function unixPathOf(kernelName: string): string {
+  return kernelName.replace(/\0+$/, '').replace(/(?<=.)\.\d+\.tmp$/, '');
+}
+
 function unixName({ abstract, path }: UnixEndpoint): string {
   return `${abstract ? 'abns' : 'unix'}@${path}`;
 }

@@ -37,7 +37,7 @@ export interface Plan {
   readonly keep: readonly KeptBind[];
   readonly open: readonly SecureStep[];
   readonly close: readonly ServedSocket[];
-  /** Binds that are left out because nothing on the ladder frees their port. */
+  /** Binds whose ports nothing on the ladder frees; their one rung says what then: `quarantine` leaves them out, `abort` stops. */
   readonly quarantine: readonly SecureStep[];
   readonly unknown: readonly UnknownBind[];
   /** Kernel list form of what is added to and taken from ip_local_reserved_ports. */

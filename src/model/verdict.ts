@@ -17,7 +17,10 @@ export type Verdict =
   | { readonly kind: 'harmless'; readonly holders: readonly Holder[] }
   /** Served by the HAProxy that is being reloaded. */
   | { readonly kind: 'ours'; readonly holders: readonly Holder[] }
-  /** Connected, not listening sockets with a living owner: the port can be shared (SO_REUSEADDR on the holder's socket). */
+  /**
+   * Connected, not listening sockets with a living owner: a TCP port can be shared (SO_REUSEADDR on the holder's socket).
+   * Many connections can share one local port, so sockets without an owner (TIME_WAIT, orphans) may stand among them.
+   */
   | { readonly kind: 'shareable'; readonly holders: readonly Holder[] }
   /** TIME_WAIT or an orphan: goes by itself within `expiresMs` (the longest of the holders'), or may be destroyed at no harm. */
   | { readonly kind: 'expiring'; readonly holders: readonly Holder[]; readonly expiresMs?: number }
@@ -29,7 +32,10 @@ export type Verdict =
   | { readonly kind: 'not-local'; readonly nonlocalBind: boolean }
   /** Device or namespace does not exist, or no descriptor is left, or a system call failed unexpectedly. */
   | { readonly kind: 'unusable'; readonly errno: string; readonly syscall: string; readonly why: string }
-  /** Busy, and the kernel's tables name nobody (a socket in a table that may not be read, or one that came and went). */
+  /**
+   * Busy, and nobody is named: no table shows the socket (reset and never closed by its owner, bound before kernel 6.8, come and
+   * gone), or its owner can't be seen from here (another pid namespace, no permission).
+   */
   | { readonly kind: 'busy'; readonly holders: readonly Holder[] }
   /** Only HAProxy can tell (host name, inherited descriptor). */
   | { readonly kind: 'unknown'; readonly why: string };

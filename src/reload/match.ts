@@ -1,0 +1,72 @@
+/** What of the configuration the running HAProxy serves already: the binds to keep, to open, and the sockets to close. */
+import type { Bind, Listeners } from '../model/bind.js';
+import { endpointKey, v4Mapped, type Endpoint } from '../model/endpoint.js';
+import { unixPathOf } from '../model/endpoint.js';
+import type { KeptBind, ServedSocket } from '../model/plan.js';
+import type { HAProxyBuild } from './env.js';
+
+export interface Match {
+  readonly keep: readonly KeptBind[];
+  /** To be probed and secured (unix sockets need neither). */
+  readonly open: readonly Bind[];
+  readonly close: readonly ServedSocket[];
+}
+
+export interface MatchInput {
+  readonly listeners: Pick<Listeners, 'binds' | 'global'>;
+  readonly served: readonly ServedSocket[];
+  readonly build: Pick<HAProxyBuild, 'major' | 'minor'>;
+  readonly mode: 'standalone' | 'master-worker';
+}
+
+/**
+ * Bind by bind, in the order of the configuration. Each takes as many served sockets of its place as it has shards, so of two
+ * equal binds the second is kept only where the old process has two sockets there. Served sockets without a bind are closed.
+ */
+export function match({ listeners, served, build, mode }: MatchInput): Match {
+  const left = new Map<string, ServedSocket[]>();
+  for (const socket of served) {
+    const key = endpointKey(servedPlace(socket.endpoint));
+    left.set(key, [...(left.get(key) ?? []), socket]);
+  }
+  const keep: KeptBind[] = [];
+  const open: Bind[] = [];
+  for (const bind of listeners.binds) {
+    const taken = left.get(endpointKey(bind.endpoint))?.splice(0, bind.sockets) ?? [];
+    if (taken.length === 0) {
+      open.push(bind);
+      continue;
+    }
+    const why = whyNotHandedOver(bind, taken, listeners, build, mode);
+    keep.push({ bind, served: taken, handedOver: why === undefined, ...(why === undefined ? {} : { why }) });
+  }
+  return { keep, open, close: [...left.values()].flat() };
+}
+
+function servedPlace(endpoint: Endpoint): Endpoint {
+  return endpoint.kind === 'unix' ? { ...endpoint, path: unixPathOf(endpoint.path) } : endpoint;
+}
+
+/**
+ * HAProxy compares a handed socket with the bind by address, family, v6only, transparency, interface and namespace (src/sock.c
+ * sock_find_compatible_fd). Place, interface and namespace agree here; what remains makes it bind anew.
+ */
+function whyNotHandedOver(
+  { endpoint }: Bind,
+  taken: readonly ServedSocket[],
+  { global }: Pick<Listeners, 'global'>,
+  build: Pick<HAProxyBuild, 'major' | 'minor'>,
+  mode: 'standalone' | 'master-worker',
+): string | undefined {
+  const is22 = build.major === 2 && build.minor <= 2;
+  if (mode === 'master-worker' && is22 && !global.statsSockets.some(({ exposeFdListeners }) => exposeFdListeners)) {
+    return 'a master of HAProxy 2.2 hands sockets over only through a stats socket with expose-fd listeners';
+  }
+  if (endpoint.kind === 'unix') return undefined;
+  const specificV6 = endpoint.family === 6 && endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
+  if (specificV6 && !endpoint.v6only && !is22) {
+    return 'the kernel sets IPV6_V6ONLY on a specific IPv6 address, which HAProxy takes for a change; `v6only` on the bind ends that';
+  }
+  const handed = taken.every(({ endpoint: old }) => old.kind === 'inet' && old.transparent === endpoint.transparent);
+  return handed ? undefined : '`transparent` is new or gone, or the kernel does not tell it of the old socket';
+}
