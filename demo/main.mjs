@@ -147,13 +147,16 @@ let interrupted = false;
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']))
   process.on(signal, () => {
     interrupted = true;
-    // unshare --kill-child: the first process of the namespace dies with it, and all others with that one.
-    child?.kill('SIGKILL');
+    // The replay ends with the channel, the namespace's first process with the replay, all others with that one; only
+    // then unshare returns. Should the replay not answer, --kill-child ends the first process with unshare.
+    if (child?.connected) child.disconnect();
+    setTimeout(() => child?.kill('SIGKILL'), 5000).unref();
   });
 
 try {
   const results = [];
   for (const how of options.hows) {
+    if (interrupted) throw new Error('interrupted');
     say(how === 'lbagent' ? "With lbagent's own reload" : 'With Berth');
     results.push(await replay(how, join(directory, how)));
     say('');
@@ -171,5 +174,5 @@ try {
   process.exitCode = interrupted ? 130 : 1;
 } finally {
   if (options.keep) say(`\nReports: ${directory}`);
-  else rmSync(directory, { recursive: true, force: true });
+  else rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
 }

@@ -1,0 +1,105 @@
+/** The demo itself: that what it shows is true, that it takes wrong options for what they are, and that it leaves nothing. */
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cannotRun, haproxyBinaries } from '../support/haproxy.js';
+
+const MAIN = fileURLToPath(new URL('../../demo/main.mjs', import.meta.url));
+const SMALL = ['--listeners', '30', '--rate', '60', '--held', '4', '--watch', '2'];
+const skipped = cannotRun() !== undefined;
+
+interface Result {
+  readonly how: string;
+  readonly reload: { readonly reportedServed: boolean };
+  readonly down: { readonly listenerSeconds: number; readonly worst: number; readonly atEnd: number };
+  readonly connections: Readonly<Record<'attempted' | 'ok' | 'refused' | 'cut' | 'hung' | 'held' | 'heldLost', number>>;
+  readonly fresh: { readonly port: number; readonly served: boolean };
+  readonly seeded: { readonly source: number; readonly alive: boolean };
+}
+
+let scratch: string;
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'berth-demo-test-'));
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+const environment = () => ({ ...process.env, TMPDIR: scratch });
+
+function replay(how: string, binary: string) {
+  const args = [MAIN, '--json', '--only', how, ...SMALL, '--haproxy', binary];
+  const done = spawnSync(process.execPath, args, { encoding: 'utf8', env: environment() });
+  const { results } = JSON.parse(done.stdout) as { results: Result[] };
+  return { status: done.status, progress: done.stderr, result: results[0]! };
+}
+
+describe.skipIf(skipped).each(haproxyBinaries())('demo with HAProxy $version', ({ path }) => {
+  test("lbagent's own reload takes every listener down, and the count shows it", () => {
+    const { status, result } = replay('lbagent', path);
+    expect(status).toBe(0);
+    expect(result.reload.reportedServed).toBe(false);
+    expect(result.down).toMatchObject({ worst: 30, atEnd: 30 });
+    // Down at least while it was watched after the failed start.
+    expect(result.down.listenerSeconds).toBeGreaterThan(30 * 2);
+    expect(result.connections.refused).toBeGreaterThan(0);
+    expect(result.connections.heldLost).toBe(4);
+    expect(result.fresh).toMatchObject({ port: 58824, served: false });
+    expect(result.seeded).toMatchObject({ source: 58824, alive: false });
+  });
+
+  test('berth reload serves the new listener, and nobody notices', () => {
+    const { status, result, progress } = replay('berth', path);
+    expect(progress).toContain('169.254.0.101:58824');
+    expect(result.reload.reportedServed).toBe(true);
+    expect(result.down).toEqual({ listenerSeconds: 0, worst: 0, atEnd: 0 });
+    expect(result.connections).toMatchObject({ refused: 0, cut: 0, hung: 0, held: 4, heldLost: 0 });
+    expect(result.connections.ok).toBe(result.connections.attempted);
+    expect(result.fresh.served).toBe(true);
+    expect(result.seeded).toMatchObject({ source: 58824, alive: true });
+    expect(status).toBe(0);
+  });
+});
+
+describe.skipIf(skipped)('the demo leaves nothing', () => {
+  test('interrupted, it ends its HAProxy, its namespaces and its files', async () => {
+    const child = spawn(process.execPath, [MAIN, '--only', 'lbagent', ...SMALL], { env: environment() });
+    child.stdout.setEncoding('utf8');
+    let said = '';
+    const haproxy = await new Promise<number>((resolve) => {
+      child.stdout.on('data', (text: string) => {
+        said += text;
+        if (said.includes('a user creates')) resolve(Number(children(child.pid!).at(-1)));
+      });
+    });
+    expect(haproxy).toBeGreaterThan(0);
+    child.kill('SIGINT');
+    const status = await new Promise((resolve) => child.once('exit', resolve));
+    expect(status).toBe(130);
+    expect(readdirSync(scratch)).toEqual([]);
+    expect(() => process.kill(haproxy, 0)).toThrow('ESRCH');
+  });
+
+  test.each([
+    [['--listeners', '5'], '--listeners must be 10..10000, not 5'],
+    [['--only', 'nginx'], '--only takes lbagent or berth'],
+    [['--speed', '1'], "Unknown option '--speed'"],
+  ])('%j is refused', (args, message) => {
+    const done = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', env: environment() });
+    expect(done.status).toBe(2);
+    expect(done.stderr).toContain(message);
+    expect(readdirSync(scratch)).toEqual([]);
+  });
+});
+
+/** Pids of all that descends from a process, as seen from here. */
+function children(pid: number): string[] {
+  const rows = execFileSync('ps', ['-e', '-o', 'pid=,ppid='], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .map((row) => row.trim().split(/\s+/));
+  const below = (parent: string): string[] =>
+    rows.filter(([, ppid]) => ppid === parent).flatMap(([one = '']) => [one, ...below(one)]);
+  return below(String(pid));
+}
