@@ -31,7 +31,7 @@ export function progressOn(sink: Sink, colour: Colours): Progress {
     // Longer than the line would wrap, and a wrapped line cannot be erased.
     const room = Math.max(10, sink.columns - 1);
     const head = text.slice(0, room);
-    const rest = trail.slice(-Math.max(0, room - head.length - 1));
+    const rest = trail.slice(Math.max(0, trail.length + head.length - room));
     sink.write(`${ERASE}${colour.dim(rest)}${head}`);
     shown = true;
   };

@@ -1,4 +1,5 @@
 /** From a command line to an exit status: parse, open Berth, run the verb, answer once. */
+import { resolve } from 'node:path';
 import { CommanderError } from 'commander';
 import type { Berth } from '../berth.js';
 import { BerthError, ERROR_TABLE, toBerthError } from '../errors.js';
@@ -59,7 +60,7 @@ async function runVerb(
     return await verb.run({
       operands,
       flags,
-      configuration: flags.directory === undefined ? {} : { workingDirectory: flags.directory },
+      configuration: flags.directory === undefined ? {} : { workingDirectory: resolve(flags.directory) },
       open: async () =>
         (berth ??= await host.openBerth({
           settings,

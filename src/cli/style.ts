@@ -82,9 +82,10 @@ export function duration(ms: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** 0..1 as `3 %`; small shares keep a digit so that they do not read as none. */
+/** 0..1 as `34 %`; small shares keep a digit so that they do not read as none. */
 export function percent(share: number): string {
   const value = share * 100;
+  if (value > 0 && value < 0.1) return 'less than 0.1 %';
   return `${value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} %`;
 }
 

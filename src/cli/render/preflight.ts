@@ -15,8 +15,8 @@ export function renderPreflight(report: PreflightReport, style: Style): string[]
         `${style.colour.red('conflict')}  ${first.text} (${first.section}, ${placeText(first.place)}) and ` +
         `${second.text} (${second.section}, ${placeText(second.place)}): ${reason}`,
     ),
-    broken.flatMap((one) => listenerLines(one, style.colour.red('cannot'), style)),
-    work.flatMap((one) => listenerLines(one, style.colour.yellow('needs'), style)),
+    listenerBlock(broken, style.colour.red('cannot'), style),
+    listenerBlock(work, style.colour.yellow('needs'), style),
     unknown.map(
       ({ text, section, place, reason }) =>
         `${style.colour.yellow('unknown')}  ${text} (${section}, ${placeText(place)}): ${reason}`,
@@ -33,6 +33,12 @@ export function renderPreflight(report: PreflightReport, style: Style): string[]
 /** Nothing to be done and nobody in the way: free, our own, or harmless. */
 function isEasy({ verdict: { kind } }: ListenerReport): boolean {
   return kind === 'free' || kind === 'ours' || kind === 'harmless';
+}
+
+/** A block for each listener; on a terminal the first twenty. */
+function listenerBlock(group: readonly ListenerReport[], label: string, style: Style): string[] {
+  const blocks = group.map((one) => listenerLines(one, label, style).join('\n'));
+  return shorten(blocks, style, 20, '');
 }
 
 function listenerLines(one: ListenerReport, label: string, style: Style): string[] {
