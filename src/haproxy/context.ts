@@ -32,7 +32,25 @@ export function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** A HAProxy that is alive: a zombie keeps its name but has no command line. */
+/** A HAProxy that is alive: a zombie keeps its name, but has neither command line nor executable. */
 export function isHAProxy(found: ProcessInfo | undefined): found is ProcessInfo {
-  return found?.comm === 'haproxy' && found.argv.length > 0;
+  return found?.comm === 'haproxy' && !isDead(found);
+}
+
+export function isDead(found: ProcessInfo | undefined): boolean {
+  return found === undefined || (found.argv.length === 0 && found.exe === undefined);
+}
+
+const EXEC_LIMIT = 50;
+
+/**
+ * The living HAProxy processes of the namespace, with their command lines: in the middle of execve(2), which a master
+ * does at its start and at every reload, a process has none for a moment.
+ */
+export async function livingHAProxies(kernel: ProcessTable): Promise<ProcessInfo[]> {
+  for (let look = 1; ; look += 1) {
+    const found = (await kernel.haproxyProcesses()).filter(isHAProxy);
+    if (look === EXEC_LIMIT || found.every(({ argv }) => argv.length > 0)) return found;
+    await sleep(2);
+  }
 }

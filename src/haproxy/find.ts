@@ -3,7 +3,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
-import { identity, isHAProxy, optionOf, type Context } from './context.js';
+import { identity, isDead, livingHAProxies, optionOf, type Context } from './context.js';
 import { readPidFile } from './pid-file.js';
 import { showProc } from './show-proc.js';
 
@@ -30,7 +30,7 @@ const MASTER_LIMIT_MS = 5_000;
  *   BERTH_HAPROXY_UNSUITABLE for `nbproc`.
  */
 export async function findHAProxy(context: Context, options: FindOptions): Promise<RunningHAProxy | undefined> {
-  const all = (await context.kernel.haproxyProcesses()).filter(isHAProxy);
+  const all = await livingHAProxies(context.kernel);
   const view: View = { context, all, listening: await listening(context, all) };
   const named = (await byMasterSocket(view, options)) ?? (await byPidFile(view, options));
   if (named) return named;
@@ -98,7 +98,7 @@ async function byPidFile(view: View, options: FindOptions): Promise<RunningHAPro
 /** A process that must be a HAProxy of this network namespace. */
 async function living(view: View, pid: number, namedBy: string): Promise<ProcessInfo> {
   const found = view.all.find((candidate) => candidate.pid === pid) ?? (await view.context.kernel.process(pid));
-  if (!found || found.argv.length === 0) {
+  if (!found || isDead(found)) {
     throw notFound(`${capital(namedBy)} names process ${pid}, which is gone; remove it if no HAProxy runs`);
   }
   if (found.comm !== 'haproxy')

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { BerthError } from '../errors.js';
 import type { HAProxy, HAProxyCommand, HAProxyMessage, ProcessInfo, StartedHAProxy } from '../reload/env.js';
 import { configurationArguments } from './check.js';
-import { identity, isHAProxy, sleep, type Context } from './context.js';
+import { identity, isDead, isHAProxy, livingHAProxies, sleep, type Context } from './context.js';
 import { bindFailures, parseMessages, summary } from './messages.js';
 import { readPidFile } from './pid-file.js';
 import { runHAProxy, type Finished, type Invocation } from './process.js';
@@ -141,7 +141,7 @@ async function awaitProcess(
     }
     const found = pids[0] === undefined ? undefined : await kernel.process(pids[0]);
     if (isHAProxy(found) && !before.has(identity(found))) return found;
-    if (pids.length > 0 && (!found || found.argv.length === 0)) {
+    if (pids.length > 0 && isDead(found)) {
       throw new BerthError('BERTH_RELOAD_FAILED', `The new HAProxy died right after its start: ${summary(messages)}`, {
         step: 'hand-over',
         details: { messages },
@@ -160,7 +160,7 @@ async function endStrays({ kernel, sendSignal }: Context, pidFile: string, befor
   const ended = new Set<number>();
   // A dying master may still be forking: look again until a look finds nothing.
   for (let round = 0; round < 100; round += 1) {
-    const strays = (await kernel.haproxyProcesses()).filter(
+    const strays = (await livingHAProxies(kernel)).filter(
       (found) =>
         !before.has(identity(found)) && found.argv.some((word, at) => word === '-p' && found.argv[at + 1] === pidFile),
     );
