@@ -1,0 +1,57 @@
+// A process that holds sockets, driven by lines of JSON on its standard input, one answer a line:
+//   {"do":"listen","host":H,"port":P}                -> {"port":N}      connections are echoed
+//   {"do":"connect","host":H,"port":P,"from":A}      -> {"id":N,"port":local port}
+//   {"do":"echo","id":N,"text":T}                    -> {"text":answer}
+//   {"do":"end","id":N}                              -> {}              closes first: TIME_WAIT is here
+//   {"do":"udp","host":H,"port":P}                   -> {"id":N,"port":N}
+//   {"do":"received","id":N}                         -> {"count":N}
+import dgram from 'node:dgram';
+import { once } from 'node:events';
+import net from 'node:net';
+import { createInterface } from 'node:readline';
+
+const sockets = [];
+const actions = {
+  async listen({ host, port }) {
+    const server = net.createServer((socket) => socket.on('error', () => {}).pipe(socket));
+    server.listen({ host, port });
+    await once(server, 'listening');
+    sockets.push(server);
+    return { port: server.address().port };
+  },
+  async connect({ host, port, from }) {
+    const socket = net.connect({ host, port, localAddress: from });
+    await once(socket, 'connect');
+    socket.on('error', () => {});
+    return { id: sockets.push(socket) - 1, port: socket.localPort };
+  },
+  async echo({ id, text }) {
+    sockets[id].write(text);
+    const [data] = await once(sockets[id], 'data');
+    return { text: data.toString() };
+  },
+  async end({ id }) {
+    sockets[id].end();
+    sockets[id].resume();
+    await once(sockets[id], 'close');
+    return {};
+  },
+  async udp({ host, port }) {
+    const socket = dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    socket.received = 0;
+    socket.on('message', () => socket.received++);
+    socket.bind({ address: host, port });
+    await once(socket, 'listening');
+    return { id: sockets.push(socket) - 1, port: socket.address().port };
+  },
+  async received({ id }) {
+    return { count: sockets[id].received };
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line);
+  const answer = await actions[request.do](request).catch((error) => ({ error: String(error) }));
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+process.exit(0);

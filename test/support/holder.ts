@@ -1,0 +1,41 @@
+/** A process in a namespace that holds sockets as it is told; see holder.mjs. */
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Namespace } from './netns.js';
+
+export interface Holder {
+  readonly pid: number;
+  /** Echoes what it is sent. libuv sets SO_REUSEADDR on it. */
+  listen(host: string, port?: number): Promise<{ port: number }>;
+  connect(host: string, port: number): Promise<{ id: number; port: number }>;
+  echo(id: number, text: string): Promise<{ text: string }>;
+  /** Closes first, so that the TIME_WAIT is on this side. */
+  end(id: number): Promise<unknown>;
+  udp(host: string, port?: number): Promise<{ id: number; port: number }>;
+  received(id: number): Promise<{ count: number }>;
+}
+
+export async function startHolder(netns: Namespace): Promise<Holder> {
+  const child = netns.spawn(process.execPath, fileURLToPath(new URL('./holder.mjs', import.meta.url)));
+  child.stderr?.pipe(process.stderr);
+  if (!child.stdout || !child.stdin) throw new Error('no pipes');
+  const { stdin } = child;
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const ask = async <T>(request: object): Promise<T> => {
+    stdin.write(`${JSON.stringify(request)}\n`);
+    const { value } = await answers.next();
+    const answer = JSON.parse(String(value)) as T & { error?: string };
+    if (answer.error !== undefined) throw new Error(answer.error);
+    return answer;
+  };
+  return Promise.resolve({
+    // nsenter execs: the pid is the holder's own.
+    pid: child.pid ?? 0,
+    listen: (host, port = 0) => ask({ do: 'listen', host, port }),
+    connect: (host, port) => ask({ do: 'connect', host, port }),
+    echo: (id, text) => ask({ do: 'echo', id, text }),
+    end: (id) => ask({ do: 'end', id }),
+    udp: (host, port = 0) => ask({ do: 'udp', host, port }),
+    received: (id) => ask({ do: 'received', id }),
+  });
+}
