@@ -26,7 +26,7 @@ install_missing() {
   fi
   say "Installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } </dev/null >&2 ||
+  { apt-get -qq update && apt-get -qq install -y --no-install-recommends "${missing[@]}"; } </dev/null >/dev/null ||
     die "apt-get could not install ${missing[*]}"
 }
 
