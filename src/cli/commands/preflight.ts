@@ -14,7 +14,7 @@ export const preflight: Verb = {
     'accepts a listener: tcp:ADDRESS:PORT or udp:ADDRESS:PORT, IPv6 addresses in brackets, PORT also as FIRST-LAST. ' +
     'Configurations and endpoints are not mixed in one call.',
   changes:
-    'Nothing. The test binds are closed at once and never listen, so that no connection and no running HAProxy ' +
+    'Nothing. The test binds are closed at once and never listen, so that no connection and no serving HAProxy ' +
     'notices them.',
   examples: [
     ['berth preflight /etc/haproxy/haproxy.cfg', 'Can this configuration be served as things are?'],
