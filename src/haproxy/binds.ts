@@ -102,15 +102,21 @@ class BindReader {
       (words[0] === 'peer' || words[0] === 'server') && words[1] === this.configuration.localPeer;
     const local = section.lines.find(isLocal);
     if (local === undefined) return;
-    const defaults = section.lines
-      .filter(({ words }) => words[0] === 'default-bind')
-      .flatMap(({ words }) => words.slice(1));
     const bind = section.lines.find(({ words }) => words[0] === 'bind');
     const line = bind ?? local;
     if (line.words[0] === 'server') return;
     const address = line.words[bind === undefined ? 2 : 1] ?? '';
-    const options = readBindOptions([...defaults, ...(bind?.words.slice(2) ?? [])], 0);
+    const own = bind?.words.slice(2) ?? [];
+    const options = readBindOptions([...this.#defaultBind(section, line), ...own], 0);
     this.#bind(section, line, address, options, 'peer', local.doubt ?? (disabled === false ? undefined : disabled));
+  }
+
+  /** HAProxy 2.2 gives a `default-bind` only to the listener that stands before it. */
+  #defaultBind(section: Section, bind: ConfigurationLine): readonly string[] {
+    const { major, minor } = this.configuration.version;
+    const after = major === 2 && minor < 3 ? section.lines.indexOf(bind) : 0;
+    const lines = section.lines.slice(after).filter(({ words }) => words[0] === 'default-bind');
+    return lines.flatMap(({ words }) => words.slice(1));
   }
 
   #bind(

@@ -89,7 +89,7 @@ class Parser {
     const { environment, version, features } = this.context;
     const [first = '', second = ''] = words;
     const need = (count: number): void => {
-      if (words.length < count) this.#fail(`${name}() needs ${count} argument${count > 1 ? 's' : ''}`);
+      if (words.length !== count) this.#fail(`${name}() takes ${count} argument${count > 1 ? 's' : ''}`);
     };
     switch (name) {
       case 'defined': {

@@ -9,15 +9,15 @@ import { asText } from './tokenizer.js';
 
 export const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
-/** Names as HAProxy prints them (`DIR/NAME`, relative ones relative to `workingDirectory`), in its order. */
-export function expandSources(sources: readonly string[], workingDirectory: string): string[] {
+/** Names as HAProxy prints them (`DIR/NAME`, relative ones relative to `workingDirectory`), in its order; read below `root`. */
+export function expandSources(sources: readonly string[], workingDirectory: string, root: string): string[] {
   if (sources.length === 0) {
     throw new BerthError('BERTH_USAGE', 'no configuration was named: give at least one file or directory', {
       step: 'read',
     });
   }
   const names = sources.flatMap((source) => {
-    const path = resolve(workingDirectory, source);
+    const path = root + resolve(workingDirectory, source);
     return attempt(source, () => statSync(path)).isDirectory() ? directory(source, path) : [source];
   });
   if (names.length === 0) {
@@ -53,6 +53,7 @@ export class SourceReader {
 
   constructor(
     private readonly workingDirectory: string,
+    private readonly root: string,
     private readonly maxBytes: number,
   ) {
     this.#left = maxBytes;
@@ -60,7 +61,7 @@ export class SourceReader {
 
   /** The whole file. Throws BERTH_CONFIG_UNREADABLE, BERTH_CONFIG_TOO_LARGE. */
   read(name: string): Buffer {
-    const fd = attempt(name, () => openSync(resolve(this.workingDirectory, name), 'r'));
+    const fd = attempt(name, () => openSync(this.root + resolve(this.workingDirectory, name), 'r'));
     try {
       const found: Stats = attempt(name, () => fstatSync(fd));
       if (!found.isFile()) throw unreadable(name, 'it is not a regular file');

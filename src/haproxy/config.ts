@@ -23,6 +23,8 @@ export interface HAProxyVersion {
 export interface ReadOptions {
   /** HAProxy's `-C`; relative sources are relative to it. Default: the working directory of this process. */
   readonly workingDirectory?: string;
+  /** Read everything below this directory instead (a copy of the files at their absolute paths); names and places stay. */
+  readonly root?: string;
   /** The environment that HAProxy will be started with. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: HAProxyVersion;
@@ -62,6 +64,8 @@ export interface Configuration {
   readonly files: readonly string[];
   /** Absolute. */
   readonly workingDirectory: string;
+  /** As in the options; empty where there is none. */
+  readonly root: string;
   readonly version: HAProxyVersion;
   /** Name of the local peer: `-L`, else `localpeer`, else the host name. */
   readonly localPeer: string;
@@ -110,8 +114,9 @@ class Reader {
   }
 
   read(sources: readonly string[]): Configuration {
-    const files = expandSources(sources, this.#workingDirectory);
-    const reader = new SourceReader(this.#workingDirectory, this.options.maxBytes ?? DEFAULT_MAX_BYTES);
+    const { root = '' } = this.options;
+    const files = expandSources(sources, this.#workingDirectory, root);
+    const reader = new SourceReader(this.#workingDirectory, root, this.options.maxBytes ?? DEFAULT_MAX_BYTES);
     for (const file of files) this.#readFile(file, reader.read(file));
     if (this.#sections.length === 0) {
       throw new BerthError('BERTH_CONFIG_EMPTY', `${sources.join(', ')}: the configuration holds no section`, {
@@ -123,6 +128,7 @@ class Reader {
       sections: this.#sections,
       files,
       workingDirectory: this.#workingDirectory,
+      root,
       version: this.options.version,
       localPeer: this.#localPeer,
       environment: this.#environment.variables,
