@@ -14,11 +14,12 @@ need_node() {
   command -v npm >/dev/null || die 'npm is missing: install the npm that belongs to this Node'
 }
 
-# install_missing COMMAND:PACKAGE…: by apt-get where this is root, else say what to install.
+# install_missing COMMAND:PACKAGE…, or FILE:PACKAGE: by apt-get where this is root, else say what to install.
 install_missing() {
   local pair missing=()
+  PATH=$PATH:/usr/sbin:/sbin
   for pair in "$@"; do
-    command -v "${pair%%:*}" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+    command -v "${pair%%:*}" >/dev/null || [ -e "${pair%%:*}" ] || missing+=("${pair#*:}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -34,7 +35,6 @@ install_missing() {
 install_base() {
   install_missing haproxy:haproxy g++:g++ make:make python3:python3 ip:iproute2 ss:iproute2 \
     unshare:util-linux nsenter:util-linux ps:procps
-  PATH=$PATH:/usr/sbin:/sbin
 }
 
 # Whether network namespaces can be made here; the reason where not.
