@@ -80,7 +80,9 @@ describeInNamespaces('probe', () => {
     const { port } = await holder.listen('127.0.0.1');
     const connection = await holder.connect('127.0.0.1', port);
     expect(await outcome(connection.port)).toBe('busy');
-    expect((await kernel.probe([endpoint(connection.port)], { keep: false, asHAProxy: true }))[0]!.outcome).toBe('busy');
+    expect((await kernel.probe([endpoint(connection.port)], { keep: false, asHAProxy: true }))[0]!.outcome).toBe(
+      'busy',
+    );
   });
 
   test('UDP: busy where anybody has it; a guard leaves later sockets their datagrams', async () => {
@@ -121,13 +123,17 @@ describeInNamespaces('probe', () => {
 
   test('2000 endpoints: results in their order, one guard each, no descriptor lost', async () => {
     const before = readdirSync('/proc/self/fd').length;
-    const endpoints = Array.from({ length: 2000 }, (_, i) => endpoint(20000 + i, { address: `127.0.0.${1 + (i % 200)}` }));
+    const endpoints = Array.from({ length: 2000 }, (_, i) =>
+      endpoint(20000 + i, { address: `127.0.0.${1 + (i % 200)}` }),
+    );
     const first = await kernel.probe(endpoints, KEEP);
     expect(first.every(({ outcome: is }) => is === 'free')).toBe(true);
     expect(first.map((result) => result.endpoint)).toEqual(endpoints);
     expect(new Set(first.map((result) => result.guard)).size).toBe(2000);
     const second = await kernel.probe(endpoints, LOOK);
-    expect(second.every(({ outcome: is, guard: descriptor }) => is === 'beside' && descriptor === undefined)).toBe(true);
+    expect(second.every(({ outcome: is, guard: descriptor }) => is === 'beside' && descriptor === undefined)).toBe(
+      true,
+    );
     kernel.close(first.map((result) => result.guard!));
     expect(readdirSync('/proc/self/fd').length).toBe(before);
     expect((await kernel.probe(endpoints, LOOK)).every(({ outcome: is }) => is === 'free')).toBe(true);
