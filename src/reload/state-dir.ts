@@ -18,9 +18,9 @@
  * run/                      sockets and pid files, at short paths
  * ```
  */
-import { closeSync, constants, ftruncateSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, readFileSync, writeSync, type Stats } from 'node:fs';
 import { access, lstat, mkdir, realpath } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { BerthError } from '../errors.js';
 import { errnoOf, stateWriteError } from './files.js';
 
@@ -80,16 +80,12 @@ export async function openStateDir(
   path: string,
   options: { readonly create: boolean; readonly lockFile: LockFile },
 ): Promise<StateDir> {
-  const absolute = resolve(path);
-  if (options.create) {
-    await make(absolute);
-    await refuseUntrusted(absolute);
-    for (const name of ['generations', 'run']) await makeInside(join(absolute, name));
-  } else {
-    await refuseUntrusted(absolute).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
-  }
+  const absolute = await resolvedPath(resolve(path));
+  await refuseUntrustedAbove(absolute);
+  if (options.create) await make(absolute);
+  const exists = await refuseUntrusted(absolute);
+  if (options.create && !exists) throw untrusted(absolute, 'a part of its path leads nowhere');
+  if (options.create) for (const name of ['generations', 'run']) await makeInside(join(absolute, name));
   return stateDir(absolute, options.lockFile);
 }
 
@@ -99,9 +95,8 @@ async function make(path: string): Promise<void> {
     await mkdir(path, { mode: 0o700 });
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return;
-    throw errnoOf(error) === 'ENOTDIR'
-      ? untrusted(path, 'a part of its path is not a directory', error)
-      : stateWriteError(error, 'make the state directory', path);
+    if (errnoOf(error) === 'ENOTDIR') throw untrusted(path, 'a part of its path is not a directory', error);
+    throw stateWriteError(error, 'make the state directory', path);
   }
 }
 
@@ -119,18 +114,34 @@ async function makeInside(path: string): Promise<void> {
   });
 }
 
-/** Whoever can write here can make Berth start HAProxy with a configuration of theirs, as root. */
-async function refuseUntrusted(path: string): Promise<void> {
-  const found = await lstat(path);
+/**
+ * Whoever can write here can make Berth start HAProxy with a configuration of theirs, as root.
+ * @returns false where it does not exist
+ */
+async function refuseUntrusted(path: string): Promise<boolean> {
+  let found: Stats;
+  try {
+    found = await lstat(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw untrusted(path, `it cannot be looked at (${errnoOf(error) ?? 'unknown error'})`, error);
+  }
   if (found.isSymbolicLink()) throw untrusted(path, 'it is a symbolic link');
   if (!found.isDirectory()) throw untrusted(path, 'it is not a directory');
   const us = process.geteuid?.() ?? 0;
   if (found.uid !== us) throw untrusted(path, `it belongs to uid ${found.uid}, not to uid ${us}`);
   if ((found.mode & 0o022) !== 0) throw untrusted(path, `its mode ${octal(found.mode)} lets others write to it`);
+  return true;
+}
 
+async function refuseUntrustedAbove(path: string): Promise<void> {
+  const us = process.geteuid?.() ?? 0;
   const ourGroup = process.getegid?.() ?? 0;
-  for (let parent = dirname(await realpath(path)); ; parent = dirname(parent)) {
-    const above = await lstat(parent);
+  for (let parent = dirname(path); ; parent = dirname(parent)) {
+    const above = await lstat(parent).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw untrusted(path, `${parent} above it cannot be looked at`, error);
+    });
+    if (above === undefined) continue;
     if (above.uid !== 0 && above.uid !== us) throw untrusted(path, `${parent} above it belongs to uid ${above.uid}`);
     const groupWrites = (above.mode & 0o020) !== 0 && above.gid !== 0 && above.gid !== ourGroup;
     const sticky = (above.mode & 0o1000) !== 0;
@@ -138,6 +149,17 @@ async function refuseUntrusted(path: string): Promise<void> {
       throw untrusted(path, `${parent} above it has mode ${octal(above.mode)}, so that others can replace it`);
     }
     if (parent === dirname(parent)) return;
+  }
+}
+
+/** With symlinks above it resolved: who owns the place of such a link could lead Berth elsewhere later. */
+async function resolvedPath(path: string): Promise<string> {
+  for (let parent = dirname(path); ; parent = dirname(parent)) {
+    try {
+      return join(await realpath(parent), relative(parent, path));
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw untrusted(path, `${parent} above it cannot be looked at`, error);
+    }
   }
 }
 
