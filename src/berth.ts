@@ -2,6 +2,29 @@
  * The composition root: the kernel and HAProxy of this host put into a {@link Berth}. Everything that Berth can do is
  * a method here; the command, the daemon and the library call nothing else.
  */
+import { resolve } from 'node:path';
+import { BerthError } from './errors.js';
+import { type Host, openHost } from './host.js';
+import { parseBareEndpoint } from './haproxy/address.js';
+import { formatPorts, parsePorts, portSet, union, type PortSet } from './model/ports.js';
+import { reload } from './reload/apply.js';
+import type { ReloadContext, Sources } from './reload/context.js';
+import { diffGenerations } from './reload/diff.js';
+import { examine } from './reload/doctor.js';
+import type { HAProxyBuild } from './reload/env.js';
+import { openGeneration } from './reload/generations.js';
+import { listenerPorts } from './reload/plan.js';
+import { planConfiguration, preflightConfiguration, preflightEndpoints } from './reload/preflight.js';
+import {
+  addReservations,
+  portsToAdd,
+  readReservations,
+  refuseTooLargeShare,
+  releaseReservations,
+  reservationsReport,
+} from './reload/reserve.js';
+import { rollbackTarget } from './reload/rollback.js';
+import { history, status } from './reload/status.js';
 import type {
   DiffReport,
   DoctorReport,
@@ -58,5 +81,151 @@ export interface Berth {
   close(): Promise<void>;
 }
 
-/** Open Berth on this host. Nothing is written before the first method that writes. */
-export declare function openBerth(options?: BerthOptions): Promise<Berth>;
+/** Open Berth on this host. Nothing is read but the settings, and nothing is written before the first method that writes. */
+export async function openBerth(options: BerthOptions = {}): Promise<Berth> {
+  return new OpenBerth(await openHost(options));
+}
+
+class OpenBerth implements Berth {
+  readonly #host: Host;
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  async preflight(targets: readonly string[], options: ConfigurationOptions = {}): Promise<PreflightReport> {
+    const context = await this.#host.reading();
+    const bare = bareEndpoints(targets);
+    if (bare) return preflightEndpoints(context, bare);
+    const { sources, build } = await this.#read(context, targets, options);
+    const reading = await context.read(sources, build);
+    return preflightConfiguration(context, reading, build, await this.#check(context, sources));
+  }
+
+  async plan(targets: readonly string[], options: ConfigurationOptions = {}): Promise<PlanReport> {
+    const context = await this.#host.reading();
+    const { sources, build } = await this.#read(context, targets, options);
+    const reading = await context.read(sources, build);
+    return planConfiguration(context, reading, build, await this.#check(context, sources));
+  }
+
+  async reload(targets: readonly string[], options: ConfigurationOptions = {}): Promise<ReloadReport> {
+    const context = await this.#host.writing();
+    return reload(context, { ...this.#sources(context, targets, options), reason: 'reload' });
+  }
+
+  async rollback(generation?: number): Promise<ReloadReport> {
+    const context = await this.#host.writing();
+    return reload(context, await rollbackTarget(context.state, generation));
+  }
+
+  async reserve(targets: readonly string[], options: ConfigurationOptions = {}): Promise<ReserveReport> {
+    const context = await this.#host.writing();
+    const wanted = await this.#portsOf(context, targets, options);
+    return this.#locked(context, 'reserve', async () => {
+      const { kernel, ledger, settings } = context;
+      const now = await readReservations(kernel, ledger);
+      const add = portsToAdd(now, wanted);
+      refuseTooLargeShare(now, add, settings.reserve.maxShare);
+      await addReservations(kernel, ledger, add);
+      return { ...reservationsReport(await readReservations(kernel, ledger)), added: formatPorts(add), removed: '' };
+    });
+  }
+
+  async release(ports?: string): Promise<ReserveReport> {
+    const context = await this.#host.writing();
+    return this.#locked(context, 'release', async () => {
+      const { kernel, ledger } = context;
+      const now = await readReservations(kernel, ledger);
+      const asked = ports === undefined ? union(now.ours, now.lost) : parsePorts(ports);
+      const removed = await releaseReservations(kernel, ledger, asked);
+      return {
+        ...reservationsReport(await readReservations(kernel, ledger)),
+        added: '',
+        removed: formatPorts(removed),
+      };
+    });
+  }
+
+  async reservations(): Promise<ReservationsReport> {
+    const { kernel, ledger } = await this.#host.reading();
+    return reservationsReport(await readReservations(kernel, ledger));
+  }
+
+  async history(): Promise<HistoryReport> {
+    return history(await this.#host.reading());
+  }
+
+  async diff(from: number, to: number): Promise<DiffReport> {
+    const { state } = await this.#host.reading();
+    return diffGenerations(await openGeneration(state, from), await openGeneration(state, to));
+  }
+
+  async status(): Promise<StatusReport> {
+    return status(await this.#host.reading());
+  }
+
+  async doctor(targets: readonly string[] = [], options: ConfigurationOptions = {}): Promise<DoctorReport> {
+    const context = await this.#host.reading();
+    if (targets.length === 0) return examine(context.kernel, context.haproxy, context.settings);
+    const { sources, build } = await this.#read(context, targets, options);
+    const { listeners } = await context.read(sources, build);
+    return examine(context.kernel, context.haproxy, context.settings, listeners);
+  }
+
+  async close(): Promise<void> {
+    await this.#host.close();
+  }
+
+  /** Relative paths mean the directory that Berth was called in, now and when a generation is served again. */
+  #sources({ settings }: ReloadContext, targets: readonly string[], options: ConfigurationOptions): Sources {
+    if (targets.length === 0) {
+      throw new BerthError('BERTH_USAGE', 'No configuration was given; name the files or directories of HAProxy -f', {
+        step: 'read',
+      });
+    }
+    const workingDirectory = resolve(options.workingDirectory ?? settings.haproxy.workingDirectory ?? '.');
+    return { sources: targets.map((target) => resolve(workingDirectory, target)), workingDirectory };
+  }
+
+  async #read(
+    context: ReloadContext,
+    targets: readonly string[],
+    options: ConfigurationOptions,
+  ): Promise<{ readonly sources: Sources; readonly build: HAProxyBuild }> {
+    return { sources: this.#sources(context, targets, options), build: await context.haproxy.build() };
+  }
+
+  #check({ haproxy, settings }: ReloadContext, { sources, workingDirectory }: Sources) {
+    return haproxy.check({ files: sources, workingDirectory, extraArguments: settings.haproxy.extraArguments });
+  }
+
+  async #portsOf(context: ReloadContext, targets: readonly string[], options: ConfigurationOptions): Promise<PortSet> {
+    const bare = bareEndpoints(targets);
+    if (bare) return portSet(bare.map(({ port }) => port));
+    if (targets.length > 0 && targets.every((target) => /^[\d,-]+$/.test(target))) return parsePorts(targets.join(','));
+    const { sources, build } = await this.#read(context, targets, options);
+    return listenerPorts((await context.read(sources, build)).listeners.binds);
+  }
+
+  async #locked<T>(context: ReloadContext, doing: string, work: () => Promise<T>): Promise<T> {
+    const lock = await context.state.lock(`berth ${doing}`, context.settings.lockWaitMs);
+    try {
+      return await work();
+    } finally {
+      lock.release();
+    }
+  }
+}
+
+/** `tcp:…` and `udp:…`; undefined for configurations. @throws BERTH_USAGE where the two kinds are mixed */
+function bareEndpoints(targets: readonly string[]) {
+  const bare = targets.filter((target) => /^(tcp|udp):/.test(target));
+  if (bare.length === 0) return undefined;
+  if (bare.length < targets.length) {
+    throw new BerthError('BERTH_USAGE', 'Bare endpoints and configurations cannot be mixed in one call', {
+      step: 'read',
+    });
+  }
+  return bare.flatMap(parseBareEndpoint);
+}

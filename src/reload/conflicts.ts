@@ -25,7 +25,7 @@ export interface LadderEnvironment {
   readonly observer: ReloadObserver;
   readonly signal?: AbortSignal;
   /** Told before a socket of somebody else is shared or destroyed, so that the journal knows. */
-  readonly beforeAct: (action: 'share' | 'destroy', endpoint: InetEndpoint, holder: Holder) => void;
+  readonly beforeAct: (action: 'share' | 'destroy', endpoint: InetEndpoint, holder: Holder) => Promise<void>;
 }
 
 export interface SecuredPorts {
@@ -97,7 +97,7 @@ async function actOn(env: LadderEnvironment, open: readonly SecureStep[], done: 
       const socket = `${action} ${holder.socket.cookie ?? holder.socket.inode}`;
       if (!action || done.sockets.has(socket)) continue;
       done.sockets.add(socket);
-      env.beforeAct(action, bind.endpoint, holder);
+      await env.beforeAct(action, bind.endpoint, holder);
       if (await act(env.kernel, action, holder)) {
         acted = true;
         done.listeners.set(endpointKey(bind.endpoint), { action, owners: holder.owners });

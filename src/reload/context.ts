@@ -1,16 +1,48 @@
+import type { Listeners } from '../model/bind.js';
+import type { Plan } from '../model/plan.js';
 import type { Settings } from '../settings.js';
-import type { HAProxy, Kernel } from './env.js';
+import type { HAProxy, HAProxyBuild, Kernel } from './env.js';
 import type { Journal } from './journal.js';
 import type { ReloadObserver } from './reports.js';
+import type { Ledger } from './reserve.js';
 import type { StateDir } from './state-dir.js';
 
 /** What every stage of a reload works with. */
 export interface ReloadContext {
   readonly kernel: Kernel;
   readonly haproxy: HAProxy;
+  readonly ledger: Ledger;
   readonly state: StateDir;
   readonly journal: Journal;
   readonly settings: Settings;
+  readonly read: ReadConfiguration;
+  /** syncfs(2) of the file system that holds this path. */
+  readonly syncFileSystem: (path: string) => Promise<void>;
   readonly observer: ReloadObserver;
   readonly signal?: AbortSignal;
 }
+
+export interface Sources {
+  /** As given: HAProxy's `-f` arguments. */
+  readonly sources: readonly string[];
+  /** HAProxy's `-C`, absolute; absent: the directory that Berth was called in. */
+  readonly workingDirectory?: string;
+  /** Read the files below this directory instead: the mirror of an earlier generation. Places keep the user's paths. */
+  readonly root?: string;
+}
+
+/** What was read, with every place and path as the user knows it. */
+export interface Reading {
+  readonly listeners: Listeners;
+  /** Absolute, in HAProxy's order. */
+  readonly files: readonly string[];
+  /** Absolute paths of what the files name by relative path. */
+  readonly references: readonly string[];
+  /** Lines that `harden: source` adds; empty where it is off. */
+  readonly harden: Plan['harden'];
+  /** The whole text of the files with these lines in them, by absolute path. */
+  readonly hardened: ReadonlyMap<string, string>;
+}
+
+/** Given by the one who puts the rooms together: `reload` does not know how a configuration is read. */
+export type ReadConfiguration = (sources: Sources, build: HAProxyBuild) => Promise<Reading>;

@@ -65,7 +65,6 @@ export async function handOver(
   paths: HandoverPaths,
   old: OldProcess | undefined,
   guards: readonly Guard[],
-  beforeStart: () => Promise<void>,
 ): Promise<Handover> {
   const { kernel } = env;
   const own: Descriptor[] = [];
@@ -78,7 +77,6 @@ export async function handOver(
     own.push(stats);
     const handed = [...taken.sockets, ...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
     server = await kernel.serveSockets(paths.handoff, handed);
-    await beforeStart();
     const started = await startOnce(env, command, paths, server);
     return {
       started,

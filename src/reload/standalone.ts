@@ -2,12 +2,14 @@
 import { BerthError } from '../errors.js';
 import type { HAProxyCommand, ProcessInfo } from './env.js';
 import type { ReloadContext } from './context.js';
-import { type Guard, type OldProcess, handOver, inodeOf } from './handover.js';
+import { type Guard, type OldProcess, handOver } from './handover.js';
 import { endProcess, isAlive, prove, resume, stopsListening } from './prove.js';
+import { rememberStop } from './stop-times.js';
 import type { Transaction } from './transaction.js';
 import { type Expectation, type Verification, describeVerification, verify } from './verify.js';
 
 export interface SwitchInput {
+  /** Number of the generation that is to serve. */
   readonly generation: number;
   readonly command: HAProxyCommand;
   readonly old: OldProcess | undefined;
@@ -63,9 +65,7 @@ async function startBeside(context: ReloadContext, input: SwitchInput): Promise<
   const { state, kernel, haproxy, settings, signal } = context;
   const paths = handoverPaths(context, input.generation);
   const env = { kernel, haproxy, timeoutMs: settings.timeouts.startMs, ...(signal ? { signal } : {}) };
-  const { started } = await handOver(env, input.command, paths, input.old, input.guards, () =>
-    context.journal.append({ kind: 'handing-over', handoff: paths.handoff, pidFile: paths.pidFile }),
-  );
+  const { started } = await handOver(env, input.command, paths, input.old, input.guards);
   await context.journal.append({ kind: 'started', pid: started.pid, startTicks: started.startTicks });
   const process = await kernel.process(started.pid);
   if (process?.startTicks === started.startTicks) return process;
@@ -111,6 +111,7 @@ export async function retire(
 ): Promise<{ readonly repairs: string[]; readonly warnings: string[] }> {
   await context.journal.append({ kind: 'retiring', pid: old.pid, startTicks: old.startTicks });
   await context.haproxy.signal(old, 'SIGUSR1');
+  await rememberStop(context.state, old.pid);
   const warnings: string[] = [];
   if (!(await stopsListening(context.kernel, old, 2000))) {
     warnings.push(`haproxy[${old.pid}] was told to finish (SIGUSR1) and still listens; see berth status`);
@@ -118,9 +119,4 @@ export async function retire(
   const proof = await prove({ ...context, settleMs: 0 }, serving.process, serving.expected, serving.lenient);
   if (!proof.verification.ok) warnings.push(`After the switch: ${describeVerification(proof.verification)}`);
   return { repairs: [...proof.repairs], warnings };
-}
-
-/** Guards with the inodes that the new process must serve. */
-export function expectGuards(guards: readonly (Guard & { readonly bind: Expectation['bind'] })[]): Expectation[] {
-  return guards.map(({ bind, descriptor }) => ({ bind, inodes: [inodeOf(descriptor)] }));
 }

@@ -9,6 +9,7 @@ export class Transaction {
   readonly phases: { readonly name: string; readonly ms: number }[] = [];
   readonly #observer: ReloadObserver;
   readonly #signal: AbortSignal | undefined;
+  #settled = false;
   #undo: { readonly what: string; readonly run: () => void | Promise<void> }[] = [];
 
   constructor(observer: ReloadObserver, signal?: AbortSignal) {
@@ -34,7 +35,7 @@ export class Transaction {
   }
 
   throwIfInterrupted(step: string): void {
-    if (!this.#signal?.aborted) return;
+    if (this.#settled || !this.#signal?.aborted) return;
     throw new BerthError('BERTH_INTERRUPTED', `Interrupted at ${step}; the HAProxy that served goes on serving`, {
       step,
       cause: this.#signal.reason,
@@ -46,8 +47,9 @@ export class Transaction {
     this.#undo.push({ what, run });
   }
 
-  /** The new HAProxy is proven: from here on the way leads forward only. */
+  /** The new HAProxy is proven and committed: from here on the way leads forward only, whatever interrupts. */
   settled(): void {
+    this.#settled = true;
     this.#undo = [];
   }
 

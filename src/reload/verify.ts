@@ -17,6 +17,10 @@ export interface Expectation {
 }
 
 export interface Verification {
+  /**
+   * Nothing is missing. A listener that HAProxy bound by itself, or one more than was read, is served all the same: going
+   * back would harm more than it cures, so these are told as warnings.
+   */
   readonly ok: boolean;
   readonly served: number;
   /** Served through a socket that was handed over. */
@@ -60,7 +64,7 @@ export async function verify(
         wanted.has(key) ? [] : sockets.filter(({ endpoint }) => isTcp(endpoint)),
       );
   return {
-    ok: missing.length === 0 && replaced.length === 0 && extra.length === 0,
+    ok: missing.length === 0,
     served: expected.length - missing.length,
     sameSocket,
     missing,

@@ -1,0 +1,125 @@
+/** This host's kernel and HAProxy, its state directory and its settings, opened when they are first needed. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { BerthOptions } from './berth.js';
+import { readListeners } from './haproxy/binds.js';
+import { readConfiguration } from './haproxy/config.js';
+import { harden, hardenText } from './haproxy/harden.js';
+import { type OpenHAProxy, openHAProxy } from './haproxy/haproxy.js';
+import { references } from './haproxy/references.js';
+import { type OpenKernel, openKernel } from './kernel/kernel.js';
+import { openLedger } from './kernel/ledger.js';
+import { signalProcess } from './kernel/process.js';
+import { lockFile, raiseDescriptorLimit } from './kernel/system.js';
+import type { ReadConfiguration, ReloadContext } from './reload/context.js';
+import { Journal } from './reload/journal.js';
+import type { Ledger } from './reload/reserve.js';
+import { rememberedProcess } from './reload/serving.js';
+import { openStateDir } from './reload/state-dir.js';
+import { loadSettings, type Settings } from './settings.js';
+
+export interface Host {
+  /** For verbs that change nothing: the state directory need not exist. */
+  reading(): Promise<ReloadContext>;
+  /** For verbs that write: the state directory is made and checked. */
+  writing(): Promise<ReloadContext>;
+  close(): Promise<void>;
+}
+
+export async function openHost(options: BerthOptions): Promise<Host> {
+  const environment = options.environment ?? process.env;
+  const settings = loadSettings({ file: options.settingsFile, environment, flags: options.settings ?? {} });
+  raiseDescriptorLimit();
+  const kernel = await openKernel(settings.netns === undefined ? {} : { netns: settings.netns });
+  const journals: Journal[] = [];
+  const open = async (create: boolean): Promise<ReloadContext> => {
+    const state = await openStateDir(settings.stateDir, { create, lockFile });
+    const journal = await Journal.open(state.journal);
+    journals.push(journal);
+    return {
+      kernel,
+      haproxy: haproxyOf(settings, kernel, environment, state.path),
+      ledger: await ledgerOf(kernel, state.ledger),
+      state,
+      journal,
+      settings,
+      read: reader(settings, environment),
+      syncFileSystem: (path) => kernel.syncFileSystem(path),
+      observer: options.observer ?? (() => undefined),
+      ...(options.signal ? { signal: options.signal } : {}),
+    };
+  };
+  return {
+    reading: () => open(false),
+    writing: () => open(true),
+    close: async () => {
+      await Promise.all(journals.map((journal) => journal.close()));
+      await kernel.closeNamespace();
+    },
+  };
+}
+
+function haproxyOf(
+  settings: Settings,
+  kernel: OpenKernel,
+  environment: NodeJS.ProcessEnv,
+  stateDir: string,
+): OpenHAProxy {
+  const { binary, pidFile, masterSocket } = settings.haproxy;
+  const { netns } = settings;
+  const ownMaster = join(stateDir, 'run', 'master');
+  const master = masterSocket ?? (existsSync(ownMaster) ? ownMaster : undefined);
+  return openHAProxy({
+    binary,
+    kernel,
+    environment,
+    signal: signalProcess,
+    checkTimeoutMs: settings.timeouts.checkMs,
+    remembered: () => rememberedProcess(stateDir),
+    ...(pidFile === undefined ? {} : { pidFile }),
+    ...(master === undefined ? {} : { masterSocket: master }),
+    ...(netns === undefined ? {} : { netns: /^\d+$/.test(netns) ? `/proc/${netns}/ns/net` : netns }),
+  });
+}
+
+async function ledgerOf(kernel: OpenKernel, path: string): Promise<Ledger> {
+  const ledger = await openLedger(path);
+  return {
+    ours: () => Promise.resolve(ledger.ours(kernel.ledgerKey)),
+    record: (ports) => ledger.record(kernel.ledgerKey, ports),
+  };
+}
+
+/** The configuration reader of the haproxy room, in the words of the reload room. */
+function reader(settings: Settings, environment: NodeJS.ProcessEnv): ReadConfiguration {
+  return (sources, build) => {
+    const { workingDirectory, root } = sources;
+    const absolute = (file: string) => resolve(workingDirectory ?? '.', file);
+    const configuration = readConfiguration(sources.sources, {
+      environment,
+      version: { major: build.major, minor: build.minor, text: build.version },
+      features: build.features,
+      maxBytes: settings.config.maxBytes,
+      ...(workingDirectory === undefined ? {} : { workingDirectory }),
+      ...(root === undefined ? {} : { root }),
+    });
+    const lines = settings.harden === 'source' ? harden(configuration) : [];
+    const files = new Set(lines.map(({ file }) => file));
+    const text = (file: string) => readFileSync(join(root ?? '/', absolute(file)), 'utf8');
+    return Promise.resolve({
+      listeners: readListeners(configuration),
+      files: configuration.files.map(absolute),
+      references: references(configuration),
+      harden: lines,
+      hardened: new Map(
+        [...files].map((file) => [
+          absolute(file),
+          hardenText(
+            text(file),
+            lines.filter((line) => line.file === file),
+          ),
+        ]),
+      ),
+    });
+  };
+}

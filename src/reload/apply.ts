@@ -1,0 +1,241 @@
+/**
+ * The sentence, as code: read the configuration, find its listeners, secure each one's port, hand the sockets to a new
+ * HAProxy, verify in the kernel, commit or go back.
+ *
+ * Order of side effects: lock, stage, check, reserve, secure, journal *handing over*, publish, hand over, verify, journal
+ * *committed*, retire the old, release what is no longer needed. Undo runs backwards.
+ */
+import { toBerthError } from '../errors.js';
+import type { Bind } from '../model/bind.js';
+import { endpointKey } from '../model/endpoint.js';
+import type { SecureStep } from '../model/plan.js';
+import { NO_PORTS, parsePorts } from '../model/ports.js';
+import { type Assessment, assess, verdictsOf } from './assess.js';
+import { checkStaged } from './check-staged.js';
+import { commit, pidFileAsItIs, pidFileOf, removeRunFiles, tidyUp } from './commit.js';
+import { climb } from './conflicts.js';
+import type { Reading, ReloadContext, Sources } from './context.js';
+import type { Descriptor, HAProxyBuild } from './env.js';
+import type { Generation } from './generations.js';
+import { recordListeners } from './generations.js';
+import { conflictError, rungsFor } from './plan.js';
+import { markFailed } from './publish.js';
+import { recover } from './recover.js';
+import type { RecoveryReport, ReloadReport, SecuredListener } from './reports.js';
+import { type Outcome, listenerRecords, reportOf } from './reload-report.js';
+import { addReservations, releaseReservations } from './reserve.js';
+import { stageGeneration } from './stage-generation.js';
+import { retire } from './standalone.js';
+import { stopTimes } from './stop-times.js';
+import { switchOver } from './switch.js';
+import { Transaction } from './transaction.js';
+import { Unsolved, unservable } from './unsolved.js';
+
+export interface ReloadRequest extends Sources {
+  /** For the history: `reload`, `rollback to 3`. */
+  readonly reason: string;
+}
+
+/**
+ * From a configuration to served listeners. Rejects with a BerthError where the new configuration cannot go live: then the
+ * HAProxy that served before serves, and everything else is as it was.
+ */
+export async function reload(context: ReloadContext, request: ReloadRequest): Promise<ReloadReport> {
+  const lock = await context.state.lock(`berth ${request.reason}`, context.settings.lockWaitMs);
+  try {
+    const recovery = await recover(context);
+    const without = new Map<string, SecureStep>();
+    for (;;) {
+      try {
+        return await attempt(context, request, without, recovery);
+      } catch (error) {
+        if (!(error instanceof Unsolved)) throw error;
+        // What the ladder could not secure is left out of the next attempt from the start; each one leaves out more.
+        for (const step of error.steps) without.set(endpointKey(step.bind.endpoint), step);
+      }
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+async function attempt(
+  context: ReloadContext,
+  request: ReloadRequest,
+  without: ReadonlyMap<string, SecureStep>,
+  recovery: RecoveryReport | undefined,
+): Promise<ReloadReport> {
+  const transaction = new Transaction(context.observer, context.signal);
+  const guards = new Map<string, Descriptor>();
+  let begun: Generation | undefined;
+  try {
+    const build = await context.haproxy.build();
+    const reading = await transaction.phase('read', () => context.read(request, build));
+    const assessment = await transaction.phase('plan', () => lookAround(context, reading, build, without));
+    for (const [key, guard] of assessment.guards) guards.set(key, guard);
+
+    const leftOut = [...assessment.plan.quarantine, ...without.values()];
+    const generation = await transaction.phase('stage', () =>
+      stageGeneration(context, request, reading, leftOut, assessment, build),
+    );
+    begun = generation;
+    await context.journal.begin(beginEntry(generation, assessment));
+    await transaction.phase('check', () => checkStaged(context, generation));
+    await context.journal.append({ kind: 'staged' }, { kind: 'checked' });
+
+    await transaction.phase('reserve', () => reserve(context, transaction, assessment));
+    const secured = await transaction.phase('secure', () => secure(context, assessment, guards));
+    const outcome = await switchOver(context, transaction, { request, reading, assessment, generation, guards });
+    transaction.onRollBack('put the pid file back', pidFileAsItIs(pidFileOf(context)));
+    const good = await transaction.phase('commit', () =>
+      commit(context, generation, outcome.switched.process, assessment.mode),
+    );
+    transaction.settled();
+    return await conclude(context, transaction, {
+      ...outcome,
+      secured,
+      leftOut,
+      build,
+      reading,
+      assessment,
+      generation: good,
+      recovery,
+    });
+  } catch (error) {
+    const failure = toBerthError(error, 'reload');
+    context.kernel.close([...guards.values()]);
+    guards.clear();
+    if (begun) await goBack(context, transaction, begun, failure.message);
+    throw error instanceof Unsolved ? error : failure;
+  } finally {
+    context.kernel.close([...guards.values()]);
+  }
+}
+
+async function lookAround(
+  context: ReloadContext,
+  reading: Reading,
+  build: HAProxyBuild,
+  without: ReadonlyMap<string, SecureStep>,
+): Promise<Assessment> {
+  const wanted = without.size === 0 ? reading : withoutListeners(reading, without);
+  const assessment = await assess(context, wanted, build, true, await stopTimes(context.state));
+  try {
+    const { plan } = assessment;
+    if (plan.conflicts.length > 0) throw conflictError(plan.conflicts);
+    if (context.settings.conflicts.onUnsolved === 'abort' && plan.quarantine.length > 0)
+      throw unservable(plan.quarantine);
+    return assessment;
+  } catch (error) {
+    context.kernel.close([...assessment.guards.values()]);
+    throw error;
+  }
+}
+
+function withoutListeners(reading: Reading, without: ReadonlyMap<string, SecureStep>): Reading {
+  const binds = reading.listeners.binds.filter(({ endpoint }: Bind) => !without.has(endpointKey(endpoint)));
+  return { ...reading, listeners: { ...reading.listeners, binds } };
+}
+
+function beginEntry(generation: Generation, { running, mode }: Assessment) {
+  const { number, meta } = generation;
+  return {
+    kind: 'begin' as const,
+    transaction: `${process.pid}-${Date.now()}`,
+    generation: number,
+    mode,
+    ...(meta.parent === undefined ? {} : { previous: meta.parent }),
+    ...(running ? { old: { pid: running.worker.pid, startTicks: running.worker.startTicks } } : {}),
+  };
+}
+
+async function reserve(context: ReloadContext, transaction: Transaction, { plan }: Assessment): Promise<void> {
+  const add = parsePorts(plan.reserve.add);
+  if (add.ranges.length === 0) return;
+  await context.journal.append({ kind: 'reserving', ports: plan.reserve.add });
+  transaction.onRollBack('release the ports reserved', async () => {
+    await releaseReservations(context.kernel, context.ledger, add);
+  });
+  await addReservations(context.kernel, context.ledger, add);
+  await context.journal.append({ kind: 'reserved' });
+}
+
+/** Climb the ladder for what the probe left busy. @throws Unsolved for what came to its end */
+async function secure(
+  context: ReloadContext,
+  assessment: Assessment,
+  guards: Map<string, Descriptor>,
+): Promise<SecuredListener[]> {
+  const { kernel, settings, observer, signal, journal } = context;
+  const contested = assessment.plan.open.filter(
+    ({ bind, rungs }) => bind.endpoint.kind === 'inet' && rungs.length > 0 && !guards.has(endpointKey(bind.endpoint)),
+  );
+  if (contested.length === 0) return [];
+  const { secured, unsolved } = await climb(
+    {
+      kernel,
+      settings: settings.conflicts,
+      diagnose: (results) => verdictsOf(context, results, assessment.diagnosis),
+      rungs: (verdict) => rungsFor(verdict, settings.conflicts),
+      observer,
+      ...(signal ? { signal } : {}),
+      beforeAct: (action, endpoint, holder) => {
+        const owner = holder.owners[0];
+        return journal.append({
+          kind: 'securing',
+          endpoint: endpointKey(endpoint),
+          action,
+          ...(owner ? { owner: { pid: owner.pid, comm: owner.comm } } : {}),
+        });
+      },
+    },
+    contested,
+    guards,
+  );
+  if (unsolved.length > 0) {
+    throw settings.conflicts.onUnsolved === 'abort' ? unservable(unsolved) : new Unsolved(unsolved);
+  }
+  await journal.append(...secured.map(({ name }) => ({ kind: 'secured' as const, endpoint: name })));
+  return secured;
+}
+
+async function goBack(
+  context: ReloadContext,
+  transaction: Transaction,
+  generation: Generation,
+  reason: string,
+): Promise<void> {
+  // What can't be written now (disk full) is found by the next run's recovery: going back does not stop for it.
+  const tell = (work: Promise<unknown>) =>
+    work.catch((error: unknown) => context.observer({ type: 'warning', text: String(error) }));
+  await tell(context.journal.append({ kind: 'aborting', reason }));
+  for (const text of await transaction.rollBack()) context.observer({ type: 'warning', text });
+  removeRunFiles(context, generation.number);
+  await tell(markFailed(generation, reason));
+  await tell(context.journal.append({ kind: 'aborted' }));
+}
+
+/** The new HAProxy serves and counts. What fails from here on is told, and done by the next run's recovery. */
+async function conclude(context: ReloadContext, transaction: Transaction, outcome: Outcome): Promise<ReloadReport> {
+  const { assessment, generation, reading, switched, expected } = outcome;
+  const warnings: string[] = [];
+  const repairs: string[] = [];
+  let released = NO_PORTS;
+  try {
+    const old = assessment.mode === 'standalone' ? assessment.running?.worker : undefined;
+    if (old) {
+      const serving = { process: switched.process, expected, lenient: true };
+      const after = await transaction.phase('retire', () => retire(context, old, serving));
+      repairs.push(...after.repairs);
+      warnings.push(...after.warnings);
+    }
+    await recordListeners(generation, listenerRecords(reading, outcome.leftOut));
+    const removable = parsePorts(assessment.plan.reserve.remove);
+    released = await transaction.phase('release', () => tidyUp(context, generation, removable, generation.meta.parent));
+    await context.journal.append({ kind: 'finished' });
+  } catch (error) {
+    warnings.push(`${toBerthError(error, 'release').message}; the listeners are served, the next run finishes this`);
+  }
+  for (const text of warnings) context.observer({ type: 'warning', text });
+  return reportOf({ ...outcome, repairs, warnings, released, phases: transaction.phases });
+}

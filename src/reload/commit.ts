@@ -1,0 +1,83 @@
+/** From a proven HAProxy to a finished reload; also the way forward for a reload that was cut off after its commit. */
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { BerthError } from '../errors.js';
+import type { PortSet } from '../model/ports.js';
+import { formatPorts } from '../model/ports.js';
+import type { ReloadContext } from './context.js';
+import type { Generation } from './generations.js';
+import { prune } from './prune.js';
+import { markGood, publish } from './publish.js';
+import { releaseReservations } from './reserve.js';
+import { type ServingProcess, rememberProcess } from './serving.js';
+
+/** Where the pid of the serving HAProxy stands: the user's own file, or ours. */
+export function pidFileOf(context: Pick<ReloadContext, 'settings' | 'state'>): string {
+  return context.settings.haproxy.pidFile ?? context.state.socket('haproxy.pid');
+}
+
+/** Put a pid into its file by rename(2), so that whoever reads it sees one whole pid. */
+export function writePidFile(path: string, pid: number): void {
+  const aside = `${path}.berth`;
+  try {
+    rmSync(aside, { force: true });
+    writeFileSync(aside, `${pid}\n`, { mode: 0o644, flag: 'wx' });
+    renameSync(aside, path);
+  } catch (error) {
+    throw new BerthError('BERTH_STATE_WRITE', `Cannot write the pid file ${path}`, {
+      step: 'commit',
+      cause: error,
+      advice: 'Make its directory writable',
+    });
+  }
+}
+
+/** How to put the pid file back as it is now. */
+export function pidFileAsItIs(path: string): () => void {
+  const before = existsSync(path) ? readFileSync(path) : undefined;
+  return () => {
+    if (before === undefined) rmSync(path, { force: true });
+    else writeFileSync(path, before);
+  };
+}
+
+/**
+ * The new HAProxy is the one that counts: journal, pid file (standalone: a master keeps its own), the generation's mark.
+ * Where this fails half way the caller goes back; from its end on the way leads forward only.
+ */
+export async function commit(
+  context: ReloadContext,
+  generation: Generation,
+  serving: ServingProcess | undefined,
+  mode: 'standalone' | 'master-worker',
+): Promise<Generation> {
+  const pidFile = pidFileOf(context);
+  await context.journal.append({ kind: 'committing', pidFile });
+  if (serving) {
+    if (mode === 'standalone') writePidFile(pidFile, serving.pid);
+    await rememberProcess(context.state.path, serving);
+  }
+  await publish(context.state, generation);
+  const good = await markGood(generation);
+  await context.journal.append({ kind: 'committed' });
+  return good;
+}
+
+/** Release what no listener needs any more, remove old generations and what the handover left behind. */
+export async function tidyUp(
+  context: ReloadContext,
+  generation: Generation,
+  releasable: PortSet,
+  previous: number | undefined,
+): Promise<PortSet> {
+  const released = await releaseReservations(context.kernel, context.ledger, releasable);
+  await context.journal.append({ kind: 'released', ports: formatPorts(released) });
+  removeRunFiles(context, generation.number);
+  const removed = await prune(context.state, context.settings.dataPreserveN, previous === undefined ? [] : [previous]);
+  for (const number of removed) rmSync(context.state.socket(`${number}.stats`), { force: true });
+  return released;
+}
+
+/** The handoff socket and the pid file of one handover; its stats socket lives as long as the HAProxy that answers on it. */
+export function removeRunFiles(context: Pick<ReloadContext, 'state'>, generation: number): void {
+  for (const name of ['handoff', 'pid']) rmSync(context.state.socket(`${generation}.${name}`), { force: true });
+}

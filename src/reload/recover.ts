@@ -1,0 +1,161 @@
+/**
+ * What a start does with a transaction that did not end. Before the journal says *committing* the way leads back, after it
+ * forward; except where going back would leave no HAProxy: then the new one, if it serves, stays.
+ */
+import { BerthError } from '../errors.js';
+import { NO_PORTS, parsePorts } from '../model/ports.js';
+import { commit, removeRunFiles, tidyUp } from './commit.js';
+import type { ReloadContext } from './context.js';
+import type { ProcessInfo } from './env.js';
+import { type Generation, openGeneration, servingNumber } from './generations.js';
+import type { JournalRecord } from './journal.js';
+import { reloadOnce } from './master-worker.js';
+import { endProcess, isAlive } from './prove.js';
+import { sweep } from './prune.js';
+import { markFailed, unpublish } from './publish.js';
+import type { RecoveryReport } from './reports.js';
+import { releaseReservations } from './reserve.js';
+import { retire } from './standalone.js';
+import { socketsServedBy } from './survey.js';
+
+type Record<K extends JournalRecord['kind']> = Extract<JournalRecord, { kind: K }>;
+
+/** Bring an unfinished transaction to an end; undefined where there is none. The caller holds the lock. */
+export async function recover(context: ReloadContext): Promise<RecoveryReport | undefined> {
+  const swept = await sweep(context.state);
+  const records = context.journal.unfinished;
+  const begin = find(records, 'begin');
+  if (!begin) {
+    if (records.length > 0)
+      throw new BerthError('BERTH_JOURNAL', `${context.journal.path} has no beginning`, { step: 'recover' });
+    return swept.length > 0
+      ? { found: `half-made generations ${swept.join(', ')}`, direction: 'back', done: ['removed them'] }
+      : undefined;
+  }
+  const last = records.at(-1)?.kind ?? 'begin';
+  const found = `a reload to generation ${begin.generation} that ended after "${last}"`;
+  const generation = await openGeneration(context.state, begin.generation).catch(() => undefined);
+  const newcomer = await newProcess(context, begin, find(records, 'started'));
+  const forward = generation !== undefined && (await leadsForward(context, begin, records, newcomer));
+  const done = forward
+    ? await goForward(context, begin, generation, newcomer)
+    : await goBack(context, begin, records, generation, newcomer);
+  await context.journal.append({ kind: 'recovered', outcome: forward ? 'forward' : 'back', detail: done.join('; ') });
+  const serving = await servingNumber(context.state);
+  return {
+    found,
+    direction: forward ? 'forward' : 'back',
+    done,
+    ...(serving === undefined ? {} : { generation: serving }),
+  };
+}
+
+async function leadsForward(
+  context: ReloadContext,
+  begin: Record<'begin'>,
+  records: readonly JournalRecord[],
+  newcomer: ProcessInfo | undefined,
+): Promise<boolean> {
+  if (!find(records, 'handing-over') || !newcomer) return false;
+  if (find(records, 'committing')) return true;
+  const oldServes = begin.old !== undefined && (await isAlive(context.kernel, begin.old));
+  // In master-worker mode the old worker has gone into its drain as soon as the new one was ready.
+  if (begin.mode === 'master-worker') return find(records, 'verified') !== undefined;
+  return (
+    !oldServes && (await socketsServedBy(context.kernel, newcomer)).some(({ endpoint }) => endpoint.kind === 'inet')
+  );
+}
+
+async function goForward(
+  context: ReloadContext,
+  begin: Record<'begin'>,
+  generation: Generation,
+  newcomer: ProcessInfo | undefined,
+): Promise<string[]> {
+  const standalone = begin.mode !== 'master-worker';
+  const good = await commit(context, generation, newcomer, begin.mode ?? 'standalone');
+  const done = [`generation ${generation.number} serves${newcomer ? `, by haproxy[${newcomer.pid}]` : ''}`];
+  if (standalone && begin.old && newcomer) {
+    const old = await context.kernel.process(begin.old.pid);
+    if (old?.startTicks === begin.old.startTicks) {
+      await retire(context, old, { process: newcomer, expected: [], lenient: true });
+      done.push(`told haproxy[${old.pid}] to finish`);
+    }
+  }
+  await tidyUp(context, good, NO_PORTS, begin.previous);
+  return done;
+}
+
+async function goBack(
+  context: ReloadContext,
+  begin: Record<'begin'>,
+  records: readonly JournalRecord[],
+  generation: Generation | undefined,
+  newcomer: ProcessInfo | undefined,
+): Promise<string[]> {
+  const done: string[] = [];
+  if (newcomer && begin.mode !== 'master-worker') {
+    await endProcess(context, newcomer);
+    done.push(`ended haproxy[${newcomer.pid}], which was not proven`);
+  }
+  if (generation) {
+    const why = `the run that made it ended after "${records.at(-1)?.kind ?? 'begin'}"`;
+    if ((await servingNumber(context.state)) === generation.number) {
+      await unpublish(context.state, generation, begin.previous, why);
+      done.push(
+        begin.previous === undefined ? 'no generation is published' : `generation ${begin.previous} is published again`,
+      );
+      if (begin.mode === 'master-worker' && newcomer) done.push(await reloadPrevious(context));
+    } else await markFailed(generation, why);
+  }
+  const reserving = find(records, 'reserving');
+  if (reserving) {
+    const released = await releaseReservations(context.kernel, context.ledger, parsePorts(reserving.ports));
+    if (released.ranges.length > 0) done.push('released the ports that it had reserved');
+  }
+  removeRunFiles(context, begin.generation);
+  return done.length > 0 ? done : ['nothing had been changed'];
+}
+
+/** The master may have loaded the generation that is taken back. */
+async function reloadPrevious(context: ReloadContext): Promise<string> {
+  const running = await context.haproxy.find();
+  if (running?.mode !== 'master-worker') return 'no master runs';
+  const worker = await reloadOnce(context, running);
+  return `the master loaded it again, worker haproxy[${worker.pid}]`;
+}
+
+/**
+ * The HAProxy that the transaction started: by the journal, or, where Berth died before it could write that, by a command
+ * line that names the generation.
+ */
+async function newProcess(
+  context: ReloadContext,
+  begin: Record<'begin'>,
+  started: Record<'started'> | undefined,
+): Promise<ProcessInfo | undefined> {
+  if (started) {
+    const found = await context.kernel.process(started.pid);
+    return found?.startTicks === started.startTicks ? found : undefined;
+  }
+  if (begin.mode === 'master-worker') {
+    const worker = (await context.haproxy.find().catch(() => undefined))?.worker;
+    return worker && (worker.pid !== begin.old?.pid || worker.startTicks !== begin.old.startTicks) ? worker : undefined;
+  }
+  const directory = `${context.state.generations}/${begin.generation}/`;
+  const processes = await context.kernel.haproxyProcesses();
+  return processes.find(({ pid, argv }) => pid !== begin.old?.pid && argv.some((word) => word.startsWith(directory)));
+}
+
+/** Is there anything of ours that needs a look; for `berth status`. */
+export function unfinished(records: readonly JournalRecord[]): string | undefined {
+  const begin = find(records, 'begin');
+  return (
+    begin &&
+    `a reload to generation ${begin.generation}, begun ${begin.time}, ended after "${records.at(-1)?.kind ?? 'begin'}"`
+  );
+}
+
+function find<K extends JournalRecord['kind']>(records: readonly JournalRecord[], kind: K): Record<K> | undefined {
+  return records.find((record): record is Record<K> => record.kind === kind);
+}

@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { replaceFile } from './files.js';
+
+export interface ServingProcess {
+  readonly pid: number;
+  readonly startTicks: string;
+}
+
+/** The HAProxy that the last reload committed, so that it is found again without a pid file. */
+export function rememberedProcess(stateDir: string): Promise<ServingProcess | undefined> {
+  try {
+    const found = JSON.parse(readFileSync(join(stateDir, 'serving.json'), 'utf8')) as Partial<ServingProcess> | null;
+    const isOne = typeof found?.pid === 'number' && typeof found.startTicks === 'string';
+    return Promise.resolve(isOne ? ({ pid: found.pid, startTicks: found.startTicks } as ServingProcess) : undefined);
+  } catch {
+    return Promise.resolve(undefined);
+  }
+}
+
+export async function rememberProcess(stateDir: string, { pid, startTicks }: ServingProcess): Promise<void> {
+  await replaceFile(join(stateDir, 'serving.json'), JSON.stringify({ pid, startTicks }));
+}

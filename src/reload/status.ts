@@ -1,0 +1,79 @@
+import type { ReloadContext } from './context.js';
+import { listGenerations, openGeneration, type ListedGeneration } from './generations.js';
+import { haproxyReport } from './preflight.js';
+import { unfinished } from './recover.js';
+import type { GenerationReport, HistoryReport, StatusReport } from './reports.js';
+import { readReservations, reservationsReport } from './reserve.js';
+import { stopTimes } from './stop-times.js';
+import { socketsServedBy } from './survey.js';
+import { type Expectation, verify } from './verify.js';
+import { formatEndpoint } from '../model/endpoint.js';
+
+/** Is every listener of the serving generation served, by whom, and is anything left undone? Changes nothing. */
+export async function status(context: ReloadContext): Promise<StatusReport> {
+  const { kernel, haproxy, ledger, state } = context;
+  const [running, generations, reservations] = await Promise.all([
+    haproxy.find(),
+    listGenerations(state),
+    readReservations(kernel, ledger),
+  ]);
+  const serving = generations.find((generation) => generation.serving);
+  const expected = serving ? await wantedBy(context, serving) : { listeners: [], lenient: true };
+  const verification = running && (await verify(kernel, running.worker, expected.listeners, expected.lenient));
+  const listening = running ? (await socketsServedBy(kernel, running.worker)).length : 0;
+  const left = unfinished(context.journal.unfinished);
+  const holder = state.holder();
+  return {
+    ok: verification?.ok === true && left === undefined,
+    ...(running ? { running: haproxyReport(running, listening, stopTimes(state)) } : {}),
+    ...(serving ? { generation: generationReport(serving) } : {}),
+    listeners: {
+      wanted: expected.listeners.length,
+      served: verification?.served ?? 0,
+      missing: (verification?.missing ?? expected.listeners.map(({ bind }) => bind)).map(({ endpoint }) =>
+        formatEndpoint(endpoint),
+      ),
+      extra: (verification?.extra ?? []).map(({ endpoint }) => formatEndpoint(endpoint)),
+    },
+    quarantined: serving?.quarantined ?? [],
+    reservations: reservationsReport(reservations),
+    ...(left === undefined ? {} : { unfinished: left }),
+    ...(holder ? { lock: { pid: holder.pid, doing: holder.doing } } : {}),
+  };
+}
+
+export async function history(context: Pick<ReloadContext, 'state'>): Promise<HistoryReport> {
+  return { generations: (await listGenerations(context.state)).map(generationReport) };
+}
+
+export function generationReport(listed: ListedGeneration): GenerationReport {
+  const { number, created, state, serving, lastGood, sources, listeners, quarantined, failure } = listed;
+  return {
+    number,
+    createdAt: created,
+    state,
+    serving,
+    lastGood,
+    sources,
+    listeners,
+    quarantined,
+    ...(failure === undefined ? {} : { reason: failure }),
+  };
+}
+
+/** The listeners of a generation, read from its own copy of the configuration. */
+async function wantedBy(
+  context: ReloadContext,
+  { number, sources, workingDirectory }: ListedGeneration,
+): Promise<{ readonly listeners: readonly Expectation[]; readonly lenient: boolean }> {
+  const generation = await openGeneration(context.state, number);
+  const root = `${generation.directory}/root`;
+  const build = await context.haproxy.build();
+  const { listeners } = await context.read(
+    { sources, root, ...(workingDirectory === undefined ? {} : { workingDirectory }) },
+    build,
+  );
+  const binds = listeners.binds.filter(({ endpoint }) => endpoint.kind === 'unix' || endpoint.namespace === undefined);
+  // Berth's own stats socket of each generation stands in no file of the user's; it is not a TCP listener either.
+  return { listeners: binds.map((bind) => ({ bind, inodes: [] })), lenient: listeners.unknown.length > 0 };
+}

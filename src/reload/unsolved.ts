@@ -1,0 +1,31 @@
+import { BerthError } from '../errors.js';
+import { formatEndpoint } from '../model/endpoint.js';
+import type { SecureStep } from '../model/plan.js';
+
+/** What the ladder could not secure; by policy these listeners are left out, or the reload ends. */
+export class Unsolved extends Error {
+  constructor(readonly steps: readonly SecureStep[]) {
+    super(`${steps.length} listeners cannot be secured`);
+  }
+}
+
+/** The reload ends here, with nothing changed; each listener with its reason. */
+export function unservable(steps: readonly SecureStep[], why = ''): BerthError {
+  const [first] = steps;
+  const more = steps.length > 1 ? ` (and ${steps.length - 1} more)` : '';
+  return new BerthError(
+    'BERTH_UNSERVABLE',
+    `${first?.reason ?? 'A listener cannot be served'}${more}${why}; nothing was changed`,
+    {
+      step: 'secure',
+      details: {
+        listeners: steps.map(({ bind, reason, verdict }) => ({
+          name: formatEndpoint(bind.endpoint),
+          place: bind.place,
+          reason,
+          verdict,
+        })),
+      },
+    },
+  );
+}
