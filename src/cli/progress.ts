@@ -27,7 +27,7 @@ export function progressOn(sink: Sink, colour: Colours): Progress {
   };
   const show = (text: string) => {
     if (!sink.terminal) return;
-    const trail = done.length > 0 ? `${done.join(' ')} ` : '';
+    const trail = done.length > 0 ? `${done.join(' · ')} · ` : '';
     // Longer than the line would wrap, and a wrapped line cannot be erased.
     const room = Math.max(10, sink.columns - 1);
     const head = text.slice(0, room);

@@ -79,12 +79,27 @@ describe('plan', () => {
     expect(text).toContain('keep  1\n  169.254.0.101:80/tcp  listen web\n');
     expect(text).toContain('open  1\n  169.254.0.101:443/tcp  listen web  web.cfg:12\n');
     expect(text).toContain(
-      'share  1\n  169.254.0.101:58824/tcp  listen web  web.cfg:12  share, else wait, else quarantine: held by haproxy[3243981]\n',
+      'share  1\n  169.254.0.101:58824/tcp  listen web, web.cfg:12  share, else wait, else quarantine\n' +
+        '      taken by haproxy[3243981]; berth reload shares the port\n',
     );
     expect(text).toContain('close  1\n  169.254.0.101:81/tcp  haproxy[3243981]\n');
     expect(text).toContain('reserve  58824\nrelease  none\n');
     expect(text).not.toContain('quarantine  ');
     expect(text).toMatch(/A reload would serve everything: keep 1, open 2, close 1\.\n$/);
+  });
+
+  it('says what makes a reload go back, and what needs no port', async () => {
+    const { bind, foreign } = sample;
+    const step = { bind: bind(8080), verdict: foreign.verdict, rungs: ['abort'], reason: foreign.sentence };
+    const unix = { ...bind(1), endpoint: { kind: 'unix', path: '/run/x.sock', abstract: false } };
+    const open = [{ bind: unix, verdict: { kind: 'free' }, rungs: [], reason: 'free' }];
+    const plan = { ...sample.plan, plan: { ...sample.plan.plan, open, quarantine: [step] } };
+    const text = await printed(['plan', 'x'], { plan });
+    expect(text).toContain('open  1\n  unix@/run/x.sock  listen web  web.cfg:12\n');
+    expect(text).toContain(
+      'abort  1\n  169.254.0.101:8080/tcp  listen web, web.cfg:12\n      taken by a listener of nginx',
+    );
+    expect(text).toMatch(/A reload would go back: nothing frees 1 of the ports\.\n$/);
   });
 
   it('shortens a long list on a terminal, and nowhere else', async () => {
@@ -131,7 +146,7 @@ describe('reload', () => {
     progress.say('hello');
     progress.clear();
     const erase = `\r${ESC}[K`;
-    expect(host.err()).toBe(`${erase}read…${erase}read probe… \\x1b[2J${erase}${'x'.repeat(29)}${erase}hello\n`);
+    expect(host.err()).toBe(`${erase}read…${erase}read · probe… \\x1b[2J${erase}${'x'.repeat(29)}${erase}hello\n`);
 
     const pipe = sample.testHost();
     const silent = progressOn(pipe.stderr, styleOf({ terminal: false, all: false, coloured: false }).colour);

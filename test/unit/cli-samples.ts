@@ -113,7 +113,7 @@ export const plan: PlanReport = {
         bind: bind(58824),
         verdict: { kind: 'shareable', holders: [holder] },
         rungs: ['share', 'wait', 'quarantine'],
-        reason: 'held by haproxy[3243981]',
+        reason: '169.254.0.101:58824/tcp taken by haproxy[3243981]; berth reload shares the port',
       },
     ],
     close: [{ endpoint: endpoint(81), inode: 6, owner }],

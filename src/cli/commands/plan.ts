@@ -40,8 +40,7 @@ export async function runPlan({ operands, configuration, open }: Call): Promise<
 }
 
 /** What a reload would exit with. */
-function exitStatus({ plan: { conflicts, quarantine, open }, check }: PlanReport): number {
+function exitStatus({ plan: { conflicts, quarantine }, check }: PlanReport): number {
   if (!check.ok || conflicts.length > 0) return EXIT_CONFIGURATION;
-  const stuck = open.some(({ rungs }) => rungs[0] === 'abort' || rungs[0] === 'quarantine');
-  return quarantine.length > 0 || stuck ? EXIT_NOT_ALL_SERVED : EXIT_OK;
+  return quarantine.length > 0 ? EXIT_NOT_ALL_SERVED : EXIT_OK;
 }

@@ -63,3 +63,8 @@ export function portsText(list: string, style: Style): string {
   const ranges = list.split(',');
   return `${ranges.slice(0, 20).join(', ')}, … (${ranges.length} ranges; --json shows them)`;
 }
+
+/** Sentences begin with the name, since they stand alone in --json and in the log; below their headline they need not. */
+export function withoutName(sentence: string, name: string): string {
+  return sentence.startsWith(`${name} `) ? sentence.slice(name.length + 1) : sentence;
+}

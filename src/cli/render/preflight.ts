@@ -1,13 +1,14 @@
 import type { ListenerReport, PreflightReport } from '../../reload/reports.js';
 import { formatPorts, portSet } from '../../model/ports.js';
 import { count, indented, shorten, table, type Style } from '../style.js';
-import { checkLines, ephemeralText, paragraphs, placeText, runningLines, warningLines } from './common.js';
+import { checkLines, ephemeralText, paragraphs, placeText, runningLines, warningLines, withoutName } from './common.js';
 
 /** First what cannot be served, then what a reload has to work for, then the rest as counts (all of it under --all). */
 export function renderPreflight(report: PreflightReport, style: Style): string[] {
   const { listeners, unknown, conflicts } = report;
   const broken = listeners.filter((one) => !one.servable);
-  const work = listeners.filter((one) => one.servable && !isEasy(one));
+  const told = listeners.filter((one) => one.servable && one.verdict.kind === 'unknown');
+  const work = listeners.filter((one) => one.servable && !isEasy(one) && one.verdict.kind !== 'unknown');
   const easy = listeners.filter((one) => one.servable && isEasy(one));
   return paragraphs(
     conflicts.map(
@@ -17,6 +18,7 @@ export function renderPreflight(report: PreflightReport, style: Style): string[]
     ),
     listenerBlock(broken, style.colour.red('cannot'), style),
     listenerBlock(work, style.colour.yellow('needs'), style),
+    listenerBlock(told, style.colour.yellow('unknown'), style),
     unknown.map(
       ({ text, section, place, reason }) =>
         `${style.colour.yellow('unknown')}  ${text} (${section}, ${placeText(place)}): ${reason}`,
@@ -44,11 +46,9 @@ function listenerBlock(group: readonly ListenerReport[], label: string, style: S
 function listenerLines(one: ListenerReport, label: string, style: Style): string[] {
   const { name, section, place } = one;
   const where = [section, placeText(place)].filter((part) => part !== undefined && part !== '').join(', ');
-  // The sentence stands alone in --json and in the log, so it begins with the name; here the name is the headline.
-  const sentence = one.sentence.startsWith(`${name} `) ? one.sentence.slice(name.length + 1) : one.sentence;
   return [
     `${label}  ${style.colour.bold(name)}${where === '' ? '' : `  ${style.colour.dim(where)}`}`,
-    ...indented(sentence.replaceAll('; ', ';\n'), '        '),
+    ...indented(withoutName(one.sentence, name).replaceAll('; ', ';\n'), '        '),
   ];
 }
 

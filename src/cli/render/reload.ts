@@ -1,6 +1,6 @@
 import type { RecoveryReport, ReloadReport } from '../../reload/reports.js';
 import { count, duration, shorten, type Style } from '../style.js';
-import { paragraphs, phasesText, placeText, portsText, warningLines } from './common.js';
+import { paragraphs, phasesText, placeText, portsText, warningLines, withoutName } from './common.js';
 
 export function renderReload(report: ReloadReport, style: Style): string[] {
   const { colour } = style;
@@ -16,7 +16,7 @@ export function renderReload(report: ReloadReport, style: Style): string[] {
     ),
     report.quarantined.flatMap(({ name, section, place, sentence }) => [
       `${colour.red('quarantined')}  ${colour.bold(name)}  ${colour.dim(`${section}, ${placeText(place)}`)}`,
-      `             ${sentence.startsWith(`${name} `) ? sentence.slice(name.length + 1) : sentence}`,
+      `             ${withoutName(sentence, name)}`,
     ]),
     report.repairs.map((repair) => `${colour.yellow('repaired')}  ${repair}`),
     warningLines(report.warnings, style),
