@@ -8,7 +8,7 @@ import { type Host, openHost } from './host.js';
 import { parseBareEndpoint } from './haproxy/address.js';
 import { formatPorts, parsePorts, portSet, union, type PortSet } from './model/ports.js';
 import { reload } from './reload/apply.js';
-import type { ReloadContext, Sources } from './reload/context.js';
+import type { HostContext, Sources } from './reload/context.js';
 import { diffGenerations } from './reload/diff.js';
 import { examine } from './reload/doctor.js';
 import type { HAProxyBuild } from './reload/env.js';
@@ -178,7 +178,7 @@ class OpenBerth implements Berth {
   }
 
   /** Relative paths mean the directory that Berth was called in, now and when a generation is served again. */
-  #sources({ settings }: ReloadContext, targets: readonly string[], options: ConfigurationOptions): Sources {
+  #sources({ settings }: HostContext, targets: readonly string[], options: ConfigurationOptions): Sources {
     if (targets.length === 0) {
       throw new BerthError('BERTH_USAGE', 'No configuration was given; name the files or directories of HAProxy -f', {
         step: 'read',
@@ -189,18 +189,18 @@ class OpenBerth implements Berth {
   }
 
   async #read(
-    context: ReloadContext,
+    context: HostContext,
     targets: readonly string[],
     options: ConfigurationOptions,
   ): Promise<{ readonly sources: Sources; readonly build: HAProxyBuild }> {
     return { sources: this.#sources(context, targets, options), build: await context.haproxy.build() };
   }
 
-  #check({ haproxy, settings }: ReloadContext, { sources, workingDirectory }: Sources) {
+  #check({ haproxy, settings }: HostContext, { sources, workingDirectory }: Sources) {
     return haproxy.check({ files: sources, workingDirectory, extraArguments: settings.haproxy.extraArguments });
   }
 
-  async #portsOf(context: ReloadContext, targets: readonly string[], options: ConfigurationOptions): Promise<PortSet> {
+  async #portsOf(context: HostContext, targets: readonly string[], options: ConfigurationOptions): Promise<PortSet> {
     const bare = bareEndpoints(targets);
     if (bare) return portSet(bare.map(({ port }) => port));
     if (targets.length > 0 && targets.every((target) => /^[\d,-]+$/.test(target))) return parsePorts(targets.join(','));
@@ -208,7 +208,7 @@ class OpenBerth implements Berth {
     return listenerPorts((await context.read(sources, build)).listeners.binds);
   }
 
-  async #locked<T>(context: ReloadContext, doing: string, work: () => Promise<T>): Promise<T> {
+  async #locked<T>(context: HostContext, doing: string, work: () => Promise<T>): Promise<T> {
     const lock = await context.state.lock(`berth ${doing}`, context.settings.lockWaitMs);
     try {
       return await work();

@@ -11,7 +11,7 @@ import { type OpenKernel, openKernel } from './kernel/kernel.js';
 import { openLedger } from './kernel/ledger.js';
 import { signalProcess } from './kernel/process.js';
 import { lockFile, raiseDescriptorLimit } from './kernel/system.js';
-import type { ReadConfiguration, ReloadContext } from './reload/context.js';
+import type { ReadConfiguration, HostContext } from './reload/context.js';
 import { Journal } from './reload/journal.js';
 import type { Ledger } from './reload/reserve.js';
 import { rememberedProcess } from './reload/serving.js';
@@ -20,9 +20,9 @@ import { loadSettings, type Settings } from './settings.js';
 
 export interface Host {
   /** For verbs that change nothing: the state directory need not exist. */
-  reading(): Promise<ReloadContext>;
+  reading(): Promise<HostContext>;
   /** For verbs that write: the state directory is made and checked. */
-  writing(): Promise<ReloadContext>;
+  writing(): Promise<HostContext>;
   close(): Promise<void>;
 }
 
@@ -31,18 +31,15 @@ export async function openHost(options: BerthOptions): Promise<Host> {
   const settings = loadSettings({ file: options.settingsFile, environment, flags: options.settings ?? {} });
   raiseDescriptorLimit();
   const kernel = await openKernel(settings.netns === undefined ? {} : { netns: settings.netns });
-  const journals: Journal[] = [];
-  const open = async (create: boolean): Promise<ReloadContext> => {
+  const open = async (create: boolean): Promise<HostContext> => {
     const state = await openStateDir(settings.stateDir, { create, lockFile });
-    const journal = await Journal.open(state.journal);
-    journals.push(journal);
     return {
       kernel,
       haproxy: haproxyOf(settings, kernel, environment, state.path),
       ledger: await ledgerOf(kernel, state.ledger),
       state,
-      journal,
       settings,
+      openJournal: () => Journal.open(state.journal),
       read: reader(settings, environment),
       syncFileSystem: (path) => kernel.syncFileSystem(path),
       observer: options.observer ?? (() => undefined),
@@ -52,10 +49,7 @@ export async function openHost(options: BerthOptions): Promise<Host> {
   return {
     reading: () => open(false),
     writing: () => open(true),
-    close: async () => {
-      await Promise.all(journals.map((journal) => journal.close()));
-      await kernel.closeNamespace();
-    },
+    close: () => kernel.closeNamespace(),
   };
 }
 

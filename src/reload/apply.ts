@@ -14,7 +14,7 @@ import { type Assessment, assess, verdictsOf } from './assess.js';
 import { checkStaged } from './check-staged.js';
 import { commit, pidFileAsItIs, pidFileOf, removeRunFiles, tidyUp } from './commit.js';
 import { climb } from './conflicts.js';
-import type { Reading, ReloadContext, Sources } from './context.js';
+import type { HostContext, Reading, ReloadContext, Sources } from './context.js';
 import type { Descriptor, HAProxyBuild } from './env.js';
 import type { Generation } from './generations.js';
 import { recordListeners } from './generations.js';
@@ -22,6 +22,7 @@ import { conflictError, rungsFor } from './plan.js';
 import { markFailed } from './publish.js';
 import { recover } from './recover.js';
 import type { RecoveryReport, ReloadReport, SecuredListener } from './reports.js';
+import type { Journal } from './journal.js';
 import { type Outcome, listenerRecords, reportOf } from './reload-report.js';
 import { addReservations, releaseReservations } from './reserve.js';
 import { stageGeneration } from './stage-generation.js';
@@ -40,9 +41,12 @@ export interface ReloadRequest extends Sources {
  * From a configuration to served listeners. Rejects with a BerthError where the new configuration cannot go live: then the
  * HAProxy that served before serves, and everything else is as it was.
  */
-export async function reload(context: ReloadContext, request: ReloadRequest): Promise<ReloadReport> {
-  const lock = await context.state.lock(`berth ${request.reason}`, context.settings.lockWaitMs);
+export async function reload(host: HostContext, request: ReloadRequest): Promise<ReloadReport> {
+  const lock = await host.state.lock(`berth ${request.reason}`, host.settings.lockWaitMs);
+  let journal: Journal | undefined;
   try {
+    journal = await host.openJournal();
+    const context = { ...host, journal };
     const recovery = await recover(context);
     const without = new Map<string, SecureStep>();
     for (;;) {
@@ -55,6 +59,7 @@ export async function reload(context: ReloadContext, request: ReloadRequest): Pr
       }
     }
   } finally {
+    await journal?.close();
     lock.release();
   }
 }
@@ -88,7 +93,7 @@ async function attempt(
     const outcome = await switchOver(context, transaction, { request, reading, assessment, generation, guards });
     transaction.onRollBack('put the pid file back', pidFileAsItIs(pidFileOf(context)));
     const good = await transaction.phase('commit', () =>
-      commit(context, generation, outcome.switched.process, assessment.mode),
+      commit(context, generation, outcome.switched.process, assessment.mode, outcome.switched.verification.served),
     );
     transaction.settled();
     return await conclude(context, transaction, {

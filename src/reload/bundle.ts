@@ -6,6 +6,9 @@
 import { z } from 'zod';
 import { BerthError } from '../errors.js';
 
+/** Hidden, so that HAProxy does not read it as one of the directory's files. */
+export const BUNDLE_NAME = '.berth-bundle.cfg';
+
 /** Joined names above this are bundled; MAX_ARG_STRLEN less the name of the variable and room for growth. */
 export const JOINED_NAMES_LIMIT = 100 * 1024;
 

@@ -4,7 +4,7 @@ import { BerthError } from '../errors.js';
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
-import type { Generation } from './generations.js';
+import { type Generation, updateMeta } from './generations.js';
 import { prune } from './prune.js';
 import { markGood, publish } from './publish.js';
 import { releaseReservations } from './reserve.js';
@@ -49,6 +49,7 @@ export async function commit(
   generation: Generation,
   serving: ServingProcess | undefined,
   mode: 'standalone' | 'master-worker',
+  listeners: number | undefined,
 ): Promise<Generation> {
   const pidFile = pidFileOf(context);
   await context.journal.append({ kind: 'committing', pidFile });
@@ -57,7 +58,7 @@ export async function commit(
     await rememberProcess(context.state.path, serving);
   }
   await publish(context.state, generation);
-  const good = await markGood(generation);
+  const good = await markGood(listeners === undefined ? generation : await updateMeta(generation, { listeners }));
   await context.journal.append({ kind: 'committed' });
   return good;
 }

@@ -7,19 +7,25 @@ import type { ReloadObserver } from './reports.js';
 import type { Ledger } from './reserve.js';
 import type { StateDir } from './state-dir.js';
 
-/** What every stage of a reload works with. */
-export interface ReloadContext {
+/** What every verb works with. */
+export interface HostContext {
   readonly kernel: Kernel;
   readonly haproxy: HAProxy;
   readonly ledger: Ledger;
   readonly state: StateDir;
-  readonly journal: Journal;
   readonly settings: Settings;
   readonly read: ReadConfiguration;
   /** syncfs(2) of the file system that holds this path. */
   readonly syncFileSystem: (path: string) => Promise<void>;
   readonly observer: ReloadObserver;
   readonly signal?: AbortSignal;
+  /** Opened under the lock, since another Berth may have written to it; whoever opens it closes it. */
+  readonly openJournal: () => Promise<Journal>;
+}
+
+/** What every stage of a reload works with: the lock is held, the journal open. */
+export interface ReloadContext extends HostContext {
+  readonly journal: Journal;
 }
 
 export interface Sources {

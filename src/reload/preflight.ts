@@ -5,7 +5,7 @@ import type { Bind } from '../model/bind.js';
 import type { Plan } from '../model/plan.js';
 import type { Verdict } from '../model/verdict.js';
 import { type Assessment, assess, verdictsOf } from './assess.js';
-import type { Reading, ReloadContext } from './context.js';
+import type { Reading, HostContext } from './context.js';
 import { verdictSentence } from './describe.js';
 import type { HAProxyBuild, HAProxyMessage, RunningHAProxy } from './env.js';
 import { isExposed, isServable, rungsFor } from './plan.js';
@@ -14,7 +14,7 @@ import { type Reservations, ephemeralFacts, readReservations } from './reserve.j
 import { stopTimes } from './stop-times.js';
 import { endpointOf, socketsServedBy } from './survey.js';
 
-type Context = Pick<ReloadContext, 'kernel' | 'haproxy' | 'ledger' | 'settings' | 'state'>;
+type Context = Pick<HostContext, 'kernel' | 'haproxy' | 'ledger' | 'settings' | 'state'>;
 export interface Checked {
   readonly ok: boolean;
   readonly messages: readonly HAProxyMessage[];

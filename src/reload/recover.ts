@@ -73,7 +73,7 @@ async function goForward(
   newcomer: ProcessInfo | undefined,
 ): Promise<string[]> {
   const standalone = begin.mode !== 'master-worker';
-  const good = await commit(context, generation, newcomer, begin.mode ?? 'standalone');
+  const good = await commit(context, generation, newcomer, begin.mode ?? 'standalone', undefined);
   const done = [`generation ${generation.number} serves${newcomer ? `, by haproxy[${newcomer.pid}]` : ''}`];
   if (standalone && begin.old && newcomer) {
     const old = await context.kernel.process(begin.old.pid);

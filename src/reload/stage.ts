@@ -6,9 +6,10 @@ import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError } from '../errors.js';
-import { joinedNameBytes, joinFiles, JOINED_NAMES_LIMIT, type Bundle } from './bundle.js';
+import { BUNDLE_NAME, joinedNameBytes, joinFiles, JOINED_NAMES_LIMIT, type Bundle } from './bundle.js';
 import { errnoOf, inParallel, removeTree, stateWriteError, syncPath, type SyncFileSystem } from './files.js';
 import { generation, generationNumbers, servingNumber, type Generation, type GenerationMeta } from './generations.js';
+import { type Copied, cloneMirror } from './clone.js';
 import { Mirror, type MirrorLimits } from './mirror.js';
 import type { StateDir } from './state-dir.js';
 
@@ -24,6 +25,8 @@ export interface StageRequest {
   readonly files: readonly string[];
   /** What the configuration names by relative path (paths as in `files`): files, directories (taken whole), sockets. */
   readonly references: readonly string[];
+  /** Copy this mirror of an earlier generation (its `root`) instead of the user's files; paths stay the user's. */
+  readonly root?: string;
   /** New content of files, by their path in `files`; a string is written as UTF-8. */
   readonly rewritten?: ReadonlyMap<string, string | Buffer>;
   /** Text of Berth's own second `-f`; none where absent. `directory` is the generation's final one. */
@@ -62,7 +65,10 @@ export async function stage(state: StateDir, asked: StageRequest, options: Stage
   const directory = join(state.generations, String(number));
   try {
     const root = join(staging, 'root');
-    const mirror = await copyAtRest(root, workingDirectory, request, state, options);
+    const mirror =
+      request.root === undefined
+        ? await copyAtRest(root, workingDirectory, request, state, options)
+        : await cloneMirror(request.root, root, request.rewritten ?? new Map());
     const bundles = request.bundle ? await bundle(root, directory, workingDirectory, request) : [];
     const command = commandOf(join(directory, 'root'), workingDirectory, request, bundles);
     const serving = await servingNumber(state);
@@ -216,12 +222,9 @@ async function bundle(
   );
 }
 
-/** Hidden, so that HAProxy does not read it as one of the directory's files. */
-const BUNDLE_NAME = '.berth-bundle.cfg';
-
 async function flush(
   staging: string,
-  mirror: Mirror,
+  mirror: Copied,
   bundles: readonly Bundle[],
   syncFileSystem: SyncFileSystem | undefined,
 ): Promise<void> {

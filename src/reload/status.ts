@@ -1,4 +1,4 @@
-import type { ReloadContext } from './context.js';
+import type { HostContext } from './context.js';
 import { listGenerations, openGeneration, type ListedGeneration } from './generations.js';
 import { haproxyReport } from './preflight.js';
 import { unfinished } from './recover.js';
@@ -10,7 +10,7 @@ import { type Expectation, verify } from './verify.js';
 import { formatEndpoint } from '../model/endpoint.js';
 
 /** Is every listener of the serving generation served, by whom, and is anything left undone? Changes nothing. */
-export async function status(context: ReloadContext): Promise<StatusReport> {
+export async function status(context: HostContext): Promise<StatusReport> {
   const { kernel, haproxy, ledger, state } = context;
   const [running, generations, reservations] = await Promise.all([
     haproxy.find(),
@@ -21,7 +21,9 @@ export async function status(context: ReloadContext): Promise<StatusReport> {
   const expected = serving ? await wantedBy(context, serving) : { listeners: [], lenient: true };
   const verification = running && (await verify(kernel, running.worker, expected.listeners, expected.lenient));
   const listening = running ? (await socketsServedBy(kernel, running.worker)).length : 0;
-  const left = unfinished(context.journal.unfinished);
+  const journal = await context.openJournal();
+  const left = unfinished(journal.unfinished);
+  await journal.close();
   const holder = state.holder();
   return {
     ok: verification?.ok === true && left === undefined,
@@ -42,7 +44,7 @@ export async function status(context: ReloadContext): Promise<StatusReport> {
   };
 }
 
-export async function history(context: Pick<ReloadContext, 'state'>): Promise<HistoryReport> {
+export async function history(context: Pick<HostContext, 'state'>): Promise<HistoryReport> {
   return { generations: (await listGenerations(context.state)).map(generationReport) };
 }
 
@@ -63,7 +65,7 @@ export function generationReport(listed: ListedGeneration): GenerationReport {
 
 /** The listeners of a generation, read from its own copy of the configuration. */
 async function wantedBy(
-  context: ReloadContext,
+  context: HostContext,
   { number, sources, workingDirectory }: ListedGeneration,
 ): Promise<{ readonly listeners: readonly Expectation[]; readonly lenient: boolean }> {
   const generation = await openGeneration(context.state, number);
