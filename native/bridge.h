@@ -138,18 +138,19 @@ inline Napi::Value runPlain(const Info& info, uint32_t id, std::function<Failure
   }, undefined);
 }
 
+// While a worker is being ended no array can be made any more: Data() is null then.
 template <typename T>
 Napi::Value toUint32Array(Napi::Env env, const std::vector<T>& items) {
   static_assert(sizeof(T) % sizeof(uint32_t) == 0, "plain words");
   size_t words = items.size() * sizeof(T) / sizeof(uint32_t);
   auto array = Napi::Uint32Array::New(env, words);
-  if (words) std::memcpy(array.Data(), items.data(), words * sizeof(uint32_t));
+  if (words && array.Data()) std::memcpy(array.Data(), items.data(), words * sizeof(uint32_t));
   return array;
 }
 
 inline Napi::Value toInt32Array(Napi::Env env, const std::vector<int>& items) {
   auto array = Napi::Int32Array::New(env, items.size());
-  if (!items.empty()) std::memcpy(array.Data(), items.data(), items.size() * sizeof(int));
+  if (!items.empty() && array.Data()) std::memcpy(array.Data(), items.data(), items.size() * sizeof(int));
   return array;
 }
 

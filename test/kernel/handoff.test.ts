@@ -42,7 +42,7 @@ describeInNamespaces('handoff', () => {
   const openFiles = () => readdirSync('/proc/self/fd').length;
   const path = () => join(directory, 'handoff');
 
-  async function haproxy(config: string, ...args: string[]) {
+  function haproxy(config: string, ...args: string[]) {
     const file = join(directory, 'haproxy.cfg');
     writeFileSync(
       file,
@@ -102,7 +102,7 @@ describeInNamespaces('handoff', () => {
     const udp = await kernel.probe([endpoint(21000, { address: '::1' })], { keep: true });
     guards.push(udp[0]!.guard!);
     const server = await kernel.serveSockets(path(), sockets);
-    const { listening, child } = await haproxy(listeners(300, 20000), '-x', server.path);
+    const { listening, child } = haproxy(listeners(300, 20000), '-x', server.path);
     const rows = await listening(300);
     expect(server.served()).toBe(1);
     await server.stop();
@@ -113,7 +113,7 @@ describeInNamespaces('handoff', () => {
 
   test('the sockets of a HAProxy that exposes them, and of one that does not', async () => {
     const stats = join(directory, 'stats');
-    const { listening } = await haproxy(
+    const { listening } = haproxy(
       `global\n  stats socket ${stats} expose-fd listeners\n  stats socket ${stats}.shy\n${listeners(260, 20000)}`,
     );
     const rows = await listening(260);
@@ -128,7 +128,7 @@ describeInNamespaces('handoff', () => {
 
   test('unix listeners of a process, by the path at which they were bound', async () => {
     const stats = join(directory, 'stats');
-    const { child, listening } = await haproxy(
+    const { child, listening } = haproxy(
       `global\n  stats socket ${stats}\nlisten a\n  bind abns@berth-test\n  bind 127.0.0.1:20000\n`,
     );
     await listening(1);

@@ -3,6 +3,7 @@
 //   {"do":"connect","host":H,"port":P,"from":A}      -> {"id":N,"port":local port}
 //   {"do":"echo","id":N,"text":T}                    -> {"text":answer}
 //   {"do":"end","id":N}                              -> {}              closes first: TIME_WAIT is here
+//   {"do":"storm","host":H,"port":P,"count":N}       -> {"ports":[…]}   local ports of N connections, each reset at once
 //   {"do":"udp","host":H,"port":P}                   -> {"id":N,"port":N}
 //   {"do":"received","id":N}                         -> {"count":N}
 import dgram from 'node:dgram';
@@ -35,6 +36,18 @@ const actions = {
     sockets[id].resume();
     await once(sockets[id], 'close');
     return {};
+  },
+  async storm({ host, port, count }) {
+    const ports = new Set();
+    for (let left = count; left > 0; left -= 50) {
+      const batch = Array.from({ length: 50 }, () => net.connect({ host, port }));
+      await Promise.all(batch.map((socket) => once(socket, 'connect')));
+      for (const socket of batch) {
+        ports.add(socket.localPort);
+        socket.resetAndDestroy();
+      }
+    }
+    return { ports: [...ports] };
   },
   async udp({ host, port }) {
     const socket = dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4');

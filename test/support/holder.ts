@@ -11,6 +11,8 @@ export interface Holder {
   echo(id: number, text: string): Promise<{ text: string }>;
   /** Closes first, so that the TIME_WAIT is on this side. */
   end(id: number): Promise<unknown>;
+  /** Local ports of `count` connections, reset at once. */
+  storm(host: string, port: number, count: number): Promise<{ ports: number[] }>;
   udp(host: string, port?: number): Promise<{ id: number; port: number }>;
   received(id: number): Promise<{ count: number }>;
 }
@@ -23,8 +25,8 @@ export async function startHolder(netns: Namespace): Promise<Holder> {
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ask = async <T>(request: object): Promise<T> => {
     stdin.write(`${JSON.stringify(request)}\n`);
-    const { value } = await answers.next();
-    const answer = JSON.parse(String(value)) as T & { error?: string };
+    const line: IteratorResult<string, unknown> = await answers.next();
+    const answer = JSON.parse(String(line.value)) as T & { error?: string };
     if (answer.error !== undefined) throw new Error(answer.error);
     return answer;
   };
@@ -35,6 +37,7 @@ export async function startHolder(netns: Namespace): Promise<Holder> {
     connect: (host, port) => ask({ do: 'connect', host, port }),
     echo: (id, text) => ask({ do: 'echo', id, text }),
     end: (id) => ask({ do: 'end', id }),
+    storm: (host, port, count) => ask({ do: 'storm', host, port, count }),
     udp: (host, port = 0) => ask({ do: 'udp', host, port }),
     received: (id) => ask({ do: 'received', id }),
   });

@@ -56,12 +56,14 @@ function whyNot(): string | undefined {
 /** A suite that needs network namespaces: skipped with its reason where there are none, failed under BERTH_MUST_RUN=1. */
 export function describeInNamespaces(name: string, suite: () => void): void {
   const reason = whyNot();
-  if (reason === undefined) return void describe(name, suite);
-  if (process.env['BERTH_MUST_RUN'] === '1') {
-    return void test(name, () => {
+  if (reason === undefined) {
+    describe(name, suite);
+  } else if (process.env['BERTH_MUST_RUN'] === '1') {
+    test(name, () => {
       throw new Error(`must run, but ${reason}`);
     });
+  } else {
+    console.warn(`skipped: ${name}: ${reason}`);
+    describe.skip(name, suite);
   }
-  console.warn(`skipped: ${name}: ${reason}`);
-  describe.skip(name, suite);
 }
