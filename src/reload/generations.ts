@@ -73,9 +73,9 @@ export interface Generation {
   readonly manifest: Manifest;
   readonly command: HAProxyCommand;
   /** A path, or any text with paths in it (a message of HAProxy's), as the user knows them: file, and line in bundles. */
-  toOriginal(text: string): string;
+  readonly toOriginal: (text: string) => string;
   /** Where the mirror has this file of the user's (absolute path). */
-  staged(original: string): string;
+  readonly staged: (original: string) => string;
 }
 
 export interface ListedGeneration extends GenerationMeta {
