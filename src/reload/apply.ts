@@ -227,10 +227,10 @@ async function conclude(context: ReloadContext, transaction: Transaction, outcom
   const repairs: string[] = [];
   let released = NO_PORTS;
   try {
-    const old = assessment.mode === 'standalone' ? assessment.running?.worker : undefined;
+    const old = assessment.running?.worker;
     if (old) {
       const serving = { process: switched.process, expected, lenient: true };
-      const after = await transaction.phase('retire', () => retire(context, old, serving));
+      const after = await transaction.phase('retire', () => retire(context, old, assessment.mode, serving));
       repairs.push(...after.repairs);
       warnings.push(...after.warnings);
     }

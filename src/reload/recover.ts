@@ -78,7 +78,7 @@ async function goForward(
   if (standalone && begin.old && newcomer) {
     const old = await context.kernel.process(begin.old.pid);
     if (old?.startTicks === begin.old.startTicks) {
-      await retire(context, old, { process: newcomer, expected: [], lenient: true });
+      await retire(context, old, 'standalone', { process: newcomer, expected: [], lenient: true });
       done.push(`told haproxy[${old.pid}] to finish`);
     }
   }

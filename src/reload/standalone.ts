@@ -101,16 +101,20 @@ export async function resumeOld(
 }
 
 /**
- * Tell the old process to finish (SIGUSR1), wait until it listens no more, and see that this took nothing from the new one.
+ * Tell the old process to finish (SIGUSR1; a master has told its worker already), wait until it listens no more, and see
+ * that this took nothing from the new one.
  * @returns repairs and warnings
  */
 export async function retire(
   context: ReloadContext,
   old: ProcessInfo,
+  mode: 'standalone' | 'master-worker',
   serving: { readonly process: ProcessInfo; readonly expected: readonly Expectation[]; readonly lenient: boolean },
 ): Promise<{ readonly repairs: string[]; readonly warnings: string[] }> {
-  await context.journal.append({ kind: 'retiring', pid: old.pid, startTicks: old.startTicks });
-  await context.haproxy.signal(old, 'SIGUSR1');
+  if (mode === 'standalone') {
+    await context.journal.append({ kind: 'retiring', pid: old.pid, startTicks: old.startTicks });
+    await context.haproxy.signal(old, 'SIGUSR1');
+  }
   await rememberStop(context.state, old.pid);
   const warnings: string[] = [];
   if (!(await stopsListening(context.kernel, old, 2000))) {
