@@ -124,7 +124,10 @@ function inetAddress(
   if (typeof ports === 'string') return { kind: 'error', message: `${ports} in '${text}'` };
   const host = text.slice(0, colon);
   const ip = parseIP(host, family);
-  if (ip !== undefined) return { kind: 'inet', ...ip, ...ports, transport, quic };
+  if (ip !== undefined) {
+    const { first, last } = ports;
+    return { kind: 'inet', family: ip.family, address: ip.address, first, last, transport, quic };
+  }
   if (parseIP(host, 0) !== undefined) {
     return { kind: 'error', message: `'${host}' is not an address of IPv${family} in '${text}'` };
   }

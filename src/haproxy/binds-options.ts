@@ -24,7 +24,20 @@ const WITH_ARGUMENT: ReadonlySet<string> = new Set(
   thread tls-ticket-keys tls-tickets uid user verify`.split(/\s+/),
 );
 
+const NONE: BindOptions = {
+  device: undefined,
+  namespace: undefined,
+  v6only: false,
+  transparent: false,
+  shards: undefined,
+  threads: [],
+  exposeFdListeners: false,
+  level: 'operator',
+};
+
+/** @param from index of the first keyword */
 export function readBindOptions(words: readonly string[], from: number): BindOptions {
+  if (words.length <= from) return NONE;
   const values = new Map<string, string>();
   const threads: string[] = [];
   const list = untilEmpty(words, from);

@@ -73,12 +73,13 @@ class BindReader {
 
   #takeGlobal(section: Section): void {
     for (const line of section.lines) {
-      const [keyword, what] = line.words;
+      const { words } = line;
+      const [keyword, what, address = ''] = words;
       if (keyword === 'stats' && what === 'socket') {
-        this.#bind(section, line, line.words[2] ?? '', readBindOptions(line.words, 3), 'stats-socket');
+        this.#bind(section, line, address, readBindOptions(words, 3), 'stats-socket');
       } else if (keyword === 'unix-bind' && this.#prefix === '') {
-        const at = line.words.indexOf('prefix');
-        if (at > 0) this.#prefix = line.words[at + 1] ?? '';
+        const at = words.indexOf('prefix');
+        if (at > 0) this.#prefix = words[at + 1] ?? '';
       }
     }
   }
@@ -87,10 +88,11 @@ class BindReader {
     if (disabled === true) return;
     const doubt = disabled === false ? undefined : disabled;
     for (const line of section.lines) {
-      const keyword = line.words[0];
+      const { keyword } = line;
       if (keyword !== 'bind' && (keyword !== 'dgram-bind' || section.kind !== 'log-forward')) continue;
       const origin = keyword === 'dgram-bind' ? keyword : section.kind === 'log-forward' ? 'log-forward' : keyword;
-      this.#bind(section, line, line.words[1] ?? '', readBindOptions(line.words, 2), origin, doubt);
+      const { words } = line;
+      this.#bind(section, line, words[1] ?? '', readBindOptions(words, 2), origin, doubt);
     }
   }
 
@@ -98,13 +100,13 @@ class BindReader {
   #takePeers(section: Section): void {
     const disabled = isDisabled(section, false);
     if (disabled === true) return;
-    const isLocal = ({ words }: ConfigurationLine): boolean =>
-      (words[0] === 'peer' || words[0] === 'server') && words[1] === this.configuration.localPeer;
+    const isLocal = ({ keyword, words }: ConfigurationLine): boolean =>
+      (keyword === 'peer' || keyword === 'server') && words[1] === this.configuration.localPeer;
     const local = section.lines.find(isLocal);
     if (local === undefined) return;
-    const bind = section.lines.find(({ words }) => words[0] === 'bind');
+    const bind = section.lines.find(({ keyword }) => keyword === 'bind');
     const line = bind ?? local;
-    if (line.words[0] === 'server') return;
+    if (line.keyword === 'server') return;
     const address = line.words[bind === undefined ? 2 : 1] ?? '';
     const own = bind?.words.slice(2) ?? [];
     const options = readBindOptions([...this.#defaultBind(section, line), ...own], 0);
@@ -115,7 +117,7 @@ class BindReader {
   #defaultBind(section: Section, bind: ConfigurationLine): readonly string[] {
     const { major, minor } = this.configuration.version;
     const after = major === 2 && minor < 3 ? section.lines.indexOf(bind) : 0;
-    const lines = section.lines.slice(after).filter(({ words }) => words[0] === 'default-bind');
+    const lines = section.lines.slice(after).filter(({ keyword }) => keyword === 'default-bind');
     return lines.flatMap(({ words }) => words.slice(1));
   }
 
@@ -134,7 +136,7 @@ class BindReader {
       this.unknown.push({ text: list, section: name, place, reason: why });
       return;
     }
-    if (list === '') throw syntaxError(place, `'${line.words[0] ?? ''}' names no address`);
+    if (list === '') throw syntaxError(place, `'${line.keyword}' names no address`);
     const strictPorts = this.configuration.version.major >= 3;
     const prefix = origin === 'stats-socket' ? '' : this.#prefix;
     const wants = origin === 'dgram-bind' ? 'dgram' : 'stream';
@@ -145,22 +147,20 @@ class BindReader {
         this.unknown.push({ text, section: name, place, reason: address.reason });
         continue;
       }
-      const common = { section: name, place, text, reusePort: !this.global.facts.noReusePort };
+      const reusePort = !this.global.facts.noReusePort;
       if (address.kind === 'unix') {
-        const path = address.abstract ? address.path : resolve(this.configuration.workingDirectory, address.path);
-        this.binds.push({
-          ...common,
-          endpoint: { kind: 'unix', path, abstract: address.abstract },
-          origin,
-          sockets: 1,
-        });
+        const { abstract } = address;
+        const path = abstract ? address.path : resolve(this.configuration.workingDirectory, address.path);
+        const endpoint: Endpoint = { kind: 'unix', path, abstract };
+        this.binds.push({ endpoint, origin, section: name, place, text, sockets: 1, reusePort });
         continue;
       }
       if (address.quic && this.global.noQuic) continue;
       const sockets = this.#shards(options, place);
       for (let port = address.first; port <= address.last; port++) {
         const endpoint = inetEndpoint(address, port, options);
-        this.binds.push({ ...common, endpoint, origin: address.quic ? 'quic' : origin, sockets });
+        const asked = address.quic ? 'quic' : origin;
+        this.binds.push({ endpoint, origin: asked, section: name, place, text, sockets, reusePort });
       }
     }
   }
@@ -180,22 +180,22 @@ class BindReader {
 
 /** At each comma, before variables are expanded; nothing stands behind a last comma. */
 function splitList(list: string): string[] {
+  if (!list.includes(',')) return [list];
   const parts = list.split(',');
   if (parts.at(-1) === '') parts.pop();
   return parts;
 }
 
 function inetEndpoint(address: InetAddress, port: number, options: BindOptions): Endpoint {
+  const { transport, family } = address;
+  const { transparent, device, namespace } = options;
+  const v6only = family === 6 && options.v6only;
+  const endpoint = { kind: 'inet', transport, family, address: address.address, port, v6only, transparent } as const;
+  if (device === undefined && namespace === undefined) return endpoint;
   return {
-    kind: 'inet',
-    transport: address.transport,
-    family: address.family,
-    address: address.address,
-    port,
-    ...(options.device === undefined ? {} : { device: options.device }),
-    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
-    v6only: address.family === 6 && options.v6only,
-    transparent: options.transparent,
+    ...endpoint,
+    ...(device === undefined ? {} : { device }),
+    ...(namespace === undefined ? {} : { namespace }),
   };
 }
 
@@ -203,7 +203,7 @@ function inetEndpoint(address: InetAddress, port: number, options: BindOptions):
 function isDisabled(section: Section, inherited: Disabled): Disabled {
   let disabled = inherited;
   for (const line of section.lines) {
-    const keyword = line.words[0];
+    const { keyword } = line;
     if (keyword === 'disabled' || keyword === 'enabled') disabled = line.doubt ?? keyword === 'disabled';
   }
   return disabled;

@@ -7,72 +7,15 @@ import { dirname, resolve } from 'node:path';
 import { BerthError } from '../errors.js';
 import type { SourcePlace } from '../model/bind.js';
 import { Blocks } from './config-blocks.js';
+import { TakenLine } from './config-line.js';
+import type { Configuration, ConfigurationLine, ReadOptions, Section } from './config-model.js';
 import { configError, syntaxError } from './config-errors.js';
 import { DEFAULT_MAX_BYTES, expandSources, SourceReader } from './config-files.js';
 import { evaluate, type Truth } from './conditions.js';
-import { Environment, type Variables } from './environment.js';
-import { isSpace, tokenize } from './tokenizer.js';
+import { Environment } from './environment.js';
+import { isSpace, plainKeyword, tokenize } from './tokenizer.js';
 
-export interface HAProxyVersion {
-  readonly major: number;
-  readonly minor: number;
-  /** As `haproxy -v` prints it: `2.6.12-1+deb12u4`. */
-  readonly text: string;
-}
-
-export interface ReadOptions {
-  /** HAProxy's `-C`; relative sources are relative to it. Default: the working directory of this process. */
-  readonly workingDirectory?: string;
-  /** Read everything below this directory instead (a copy of the files at their absolute paths); names and places stay. */
-  readonly root?: string;
-  /** The environment that HAProxy will be started with. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly version: HAProxyVersion;
-  /** Names after + in the feature list of `haproxy -vv`. Not given: `feature()` is undecided. */
-  readonly features?: readonly string[];
-  /** HAProxy's `-L`; wins over `localpeer`. Default: the host name. */
-  readonly localPeer?: string;
-  /** Of all files together; default 64 MiB. */
-  readonly maxBytes?: number;
-}
-
-export interface ConfigurationLine extends SourcePlace {
-  /** At least one, the first not empty. An empty word (`""`) ends most of HAProxy's loops over arguments. */
-  readonly words: readonly string[];
-  /** Directory that relative paths of this line are relative to (`default-path`), absolute. */
-  readonly base: string;
-  /** The environment at this place. */
-  readonly variables: Variables;
-  /** Why only the haproxy binary knows whether the line counts; undefined: it counts. */
-  readonly doubt: string | undefined;
-}
-
-export interface Section extends SourcePlace {
-  /** The keyword: `global`, `defaults`, `frontend`, `listen`, `backend`, `peers`, … */
-  readonly kind: string;
-  /** First argument; empty where there is none. */
-  readonly name: string;
-  /** The line that opens the section, whole. */
-  readonly header: ConfigurationLine;
-  /** The lines after it, without the directives `.if` … `.alert`. */
-  readonly lines: readonly ConfigurationLine[];
-}
-
-export interface Configuration {
-  readonly sections: readonly Section[];
-  /** As HAProxy prints them, in its order; relative ones are relative to `workingDirectory`. */
-  readonly files: readonly string[];
-  /** Absolute. */
-  readonly workingDirectory: string;
-  /** As in the options; empty where there is none. */
-  readonly root: string;
-  readonly version: HAProxyVersion;
-  /** Name of the local peer: `-L`, else `localpeer`, else the host name. */
-  readonly localPeer: string;
-  /** The environment after the whole read. */
-  readonly environment: Variables;
-  readonly warnings: readonly (SourcePlace & { readonly message: string })[];
-}
+export type * from './config-model.js';
 
 /** Keywords that open a section in any of HAProxy 2.2 to 3.2 (REGISTER_CONFIG_SECTION). */
 const SECTION_KINDS: ReadonlySet<string> = new Set(
@@ -165,9 +108,13 @@ class Reader {
       while (at < end && isSpace(text.charCodeAt(at))) at++;
       start = end + 1;
       if (at === end || text[at] === '#' || text[at] === '[') continue; // '[scope]' is for other readers of such files
-      const words = tokenize(text, at, end, context);
-      if (words.length === 0 || words[0] === '') continue;
-      this.#take(words, { file, line: context.line }, blocks, this.#sections.length > before);
+      const stop = text[end - 1] === '\r' ? end - 1 : end; // a carriage return ends a line as well
+      const plain = plainKeyword(text, at, stop);
+      const words = plain > 0 ? text : tokenize(text, at, stop, context);
+      const keyword = plain > 0 ? text.slice(at, plain) : (words[0] ?? '');
+      if (keyword === '') continue;
+      const line = new TakenLine(keyword, file, context.line, words, at, stop);
+      this.#take(line, blocks, this.#sections.length > before);
       const section = this.#sections.length > before ? this.#sections.at(-1) : undefined;
       if (section !== undefined) context.section = section.name || section.kind;
     }
@@ -181,39 +128,41 @@ class Reader {
     }
   }
 
-  #take(words: string[], place: SourcePlace, blocks: Blocks, inSection: boolean): void {
-    const keyword = words[0] ?? '';
+  #take(line: TakenLine, blocks: Blocks, inSection: boolean): void {
+    const { keyword } = line;
     if (keyword.startsWith('.')) {
-      const condition = (): Truth =>
-        evaluate(words.slice(1).join(' '), {
-          environment: this.#environment,
-          version: this.options.version.text,
-          features: this.options.features,
-          place,
-        });
-      if (!blocks.take(keyword, words, place, condition)) this.#message(words, place, blocks.counts);
+      this.#directive(line.words, line, blocks);
       return;
     }
     const counts = blocks.counts;
     if (counts === false) return;
     const read = this.#environment.takeDoubt();
-    const doubt = counts === true ? read : counts;
-    const line: ConfigurationLine = {
-      words,
-      ...place,
-      base: this.#base,
-      variables: this.#environment.variables,
-      doubt,
-    };
+    line.doubt = counts === true ? read : counts;
+    line.base = this.#base;
+    line.variables = this.#environment.variables;
     if (SECTION_KINDS.has(keyword)) {
-      this.#sections.push({ kind: keyword, name: words[1] ?? '', ...place, header: line, lines: [] });
+      const name = line.words[1] ?? '';
+      this.#sections.push({ kind: keyword, name, file: line.file, line: line.line, header: line, lines: [] });
       return;
     }
     const section = this.#sections.at(-1);
-    if (!inSection || section === undefined)
-      throw syntaxError(place, `'${keyword}' stands before the first section of the file`);
+    if (!inSection || section === undefined) {
+      throw syntaxError(line, `'${keyword}' stands before the first section of the file`);
+    }
     section.lines.push(line);
-    if (section.kind === 'global') this.#global(words, place, doubt ?? section.header.doubt);
+    if (section.kind === 'global') this.#global(line.words, line, line.doubt ?? section.header.doubt);
+  }
+
+  #directive(words: readonly string[], { file, line }: SourcePlace, blocks: Blocks): void {
+    const place = { file, line };
+    const condition = (): Truth =>
+      evaluate(words.slice(1).join(' '), {
+        environment: this.#environment,
+        version: this.options.version.text,
+        features: this.options.features,
+        place,
+      });
+    if (!blocks.take(words[0] ?? '', words, place, condition)) this.#message(words, place, blocks.counts);
   }
 
   /** `.alert`, `.warning`, `.notice` and `.diag`; what HAProxy does not know, it refuses itself. */

@@ -28,10 +28,11 @@ export function harden(configuration: Configuration): HardenedLine[] {
   for (const section of configuration.sections) {
     const isDefaults = section.kind === 'defaults';
     if (!isDefaults && section.kind !== 'listen' && section.kind !== 'backend') continue;
-    const from = section.header.words.indexOf('from', 1);
+    const { words } = section.header;
+    const from = words.indexOf('from', 1);
     // every `defaults` so far has a source by now, its own or an added one
-    const inherits = from > 0 ? named.has(section.header.words[from + 1] ?? '') : !isDefaults && defaultsSeen;
-    if (!inherits && !section.lines.some(({ words }) => words[0] === 'source')) added.push(sourceOf(section));
+    const inherits = from > 0 ? named.has(words[from + 1] ?? '') : !isDefaults && defaultsSeen;
+    if (!inherits && !section.lines.some(({ keyword }) => keyword === 'source')) added.push(sourceOf(section));
     if (!isDefaults || section.header.doubt !== undefined) continue;
     defaultsSeen = true;
     if (section.name !== '') named.add(section.name);

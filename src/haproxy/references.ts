@@ -20,7 +20,8 @@ const BETWEEN_PIECES = /[\s(),"'[\]{}%]+/;
 export function references(configuration: Configuration): string[] {
   const search = new Search(configuration.root);
   for (const section of configuration.sections) {
-    for (const { words, base } of section.lines) {
+    for (const line of section.lines) {
+      const { words, base } = line;
       for (let i = 1; i < words.length; i++) search.word(base, words[i] ?? '', words[i - 1] ?? '');
     }
   }
@@ -54,10 +55,10 @@ class Search {
     const slash = path.indexOf('/');
     const first = slash < 0 ? path : path.slice(0, slash);
     const certificate = CERTIFICATE_KEYWORDS.has(keyword);
-    const absolute = resolve(base, path);
-    if (certificate) this.#beside(absolute);
+    if (certificate) this.#beside(resolve(base, path));
     // one look into the directory saves a stat(2) for each of a hundred thousand words
     if (first !== '.' && first !== '..' && !this.#listing(base).has(first)) return;
+    const absolute = resolve(base, path);
     const found = statSync(this.root + absolute, { throwIfNoEntry: false });
     if (found === undefined) return;
     if (!found.isDirectory()) this.found.add(absolute);

@@ -33,6 +33,47 @@ const DASH = 45;
 const BACKSLASH = 92;
 
 /**
+ * Where the first word of a plain line ends: one of words and spaces only, as nearly all are, which can be taken apart
+ * later as well ({@link plainWords}). 0 where anything in the line has a meaning of its own, or where it is too long.
+ */
+export function plainKeyword(text: string, start: number, end: number): number {
+  let first = 0;
+  let spaces = 0;
+  for (let i = start; i < end; i++) {
+    const c = text.charCodeAt(i);
+    if (c >= DASH) {
+      if (c === BACKSLASH || c >= 0x80) return 0;
+    } else if (MEANING[c] === 2) {
+      return 0;
+    } else if (MEANING[c] === 1) {
+      if (first === 0) first = i;
+      spaces++;
+    }
+  }
+  return spaces >= MAX_WORDS ? 0 : first || end;
+}
+
+/** The words of a plain line. */
+export function plainWords(text: string, start: number, end: number): string[] {
+  const words: string[] = [];
+  let from = start;
+  for (let i = start; i < end; i++) {
+    const c = text.charCodeAt(i);
+    if (c < DASH && MEANING[c] === 1) {
+      if (i > from) words.push(text.slice(from, i));
+      from = i + 1;
+    }
+  }
+  if (end > from) words.push(text.slice(from, end));
+  return words;
+}
+
+/** Of the characters below '-': 1 parts words, 2 means more. */
+const MEANING = new Uint8Array(DASH);
+for (const c of [TAB, TAB + 2, TAB + 3, SPACE]) MEANING[c] = 1;
+for (const c of [LF, CR, DOUBLE, HASH, DOLLAR, SINGLE]) MEANING[c] = 2;
+
+/**
  * The words of `text` from `start` (not a space) up to `end`, a line feed or a carriage return. An empty line gives none;
  * `""` gives an empty word. Throws BERTH_CONFIG_SYNTAX.
  */
