@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { BerthError } from './errors.js';
 import { type Host, openHost } from './host.js';
 import { parseBareEndpoint } from './haproxy/address.js';
+import { capabilities, descriptorLimit } from './kernel/limits.js';
 import { formatPorts, parsePorts, portSet, union, type PortSet } from './model/ports.js';
 import { reload } from './reload/apply.js';
 import type { HostContext, Sources } from './reload/context.js';
@@ -167,10 +168,11 @@ class OpenBerth implements Berth {
 
   async doctor(targets: readonly string[] = [], options: ConfigurationOptions = {}): Promise<DoctorReport> {
     const context = await this.#host.reading();
-    if (targets.length === 0) return examine(context.kernel, context.haproxy, context.settings);
+    const host = { capabilities, descriptorLimit };
+    if (targets.length === 0) return examine(context.kernel, context.haproxy, context.settings, undefined, { host });
     const { sources, build } = await this.#read(context, targets, options);
     const { listeners } = await context.read(sources, build);
-    return examine(context.kernel, context.haproxy, context.settings, listeners);
+    return examine(context.kernel, context.haproxy, context.settings, listeners, { host });
   }
 
   async close(): Promise<void> {

@@ -9,6 +9,7 @@ const CAPABILITIES = {
   CAP_NET_RAW: 13,
   CAP_SYS_PTRACE: 19,
   CAP_SYS_ADMIN: 21,
+  CAP_SYS_RESOURCE: 24,
 } as const;
 
 /** Effective capabilities of this process, of those that Berth has a use for. */

@@ -49,6 +49,7 @@ export function fakeKernel(staged: Staged): Kernel & { readonly calls: Calls } {
       if (inodes === undefined) return Promise.reject(new Error(`ESRCH ${pid}`));
       return Promise.resolve(new Map(inodes.map((inode, fd) => [inode, [fd + 3]])));
     },
+    unixListenersOf: () => Promise.resolve([]),
     sysctl: (name) => Promise.resolve(staged.sysctl?.[name]),
     reservedPorts: () => Promise.resolve(parsePorts(staged.reserved ?? '')),
     ephemeralRange: () => Promise.resolve(staged.ephemeral ?? { first: 32768, last: 60999 }),
