@@ -7,7 +7,7 @@ const ANSWER_LIMIT = 64 << 20;
 export interface AskOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
-  /** The answer is also complete at an empty line: HAProxy 2.2's master keeps the connection open after it. */
+  /** The answer is also complete at an empty line: the masters of 2.2 and 3.2 may keep the connection open after it. */
   readonly untilEmptyLine?: boolean;
 }
 

@@ -54,3 +54,14 @@ export async function livingHAProxies(kernel: ProcessTable): Promise<ProcessInfo
     await sleep(2);
   }
 }
+
+/** Pids of those that have TCP sockets in LISTEN. */
+export async function listening(kernel: ProcessTable, processes: readonly ProcessInfo[]): Promise<Set<number>> {
+  const rows = processes.length > 0 ? await kernel.boundSockets() : [];
+  const inodes = new Set(rows.flatMap(({ state, inode }) => (state === 'LISTEN' ? [inode] : [])));
+  const tables = await Promise.all(
+    processes.map(({ pid }) => kernel.socketsOf(pid).catch(() => new Map<number, number[]>())),
+  );
+  const found = processes.filter((_, at) => [...(tables[at]?.keys() ?? [])].some((inode) => inodes.has(inode)));
+  return new Set(found.map(({ pid }) => pid));
+}

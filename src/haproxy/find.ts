@@ -3,7 +3,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
-import { identity, isDead, livingHAProxies, optionOf, type Context } from './context.js';
+import { identity, isDead, listening, livingHAProxies, optionOf, sleep, type Context } from './context.js';
 import { readPidFile } from './pid-file.js';
 import { showProc } from './show-proc.js';
 
@@ -31,7 +31,7 @@ const MASTER_LIMIT_MS = 5_000;
  */
 export async function findHAProxy(context: Context, options: FindOptions): Promise<RunningHAProxy | undefined> {
   const all = await livingHAProxies(context.kernel);
-  const view: View = { context, all, listening: await listening(context, all) };
+  const view: View = { context, all, listening: await listening(context.kernel, all) };
   const named = (await byMasterSocket(view, options)) ?? (await byPidFile(view, options));
   if (named) return named;
   const remembered = await options.remembered?.();
@@ -47,34 +47,32 @@ interface View {
   readonly listening: ReadonlySet<number>;
 }
 
-/** Pids of those that have TCP sockets in LISTEN. */
-export async function listening({ kernel }: Context, processes: readonly ProcessInfo[]): Promise<Set<number>> {
-  const rows = processes.length > 0 ? await kernel.boundSockets() : [];
-  const inodes = new Set(rows.flatMap(({ state, inode }) => (state === 'LISTEN' ? [inode] : [])));
-  const tables = await Promise.all(
-    processes.map(({ pid }) => kernel.socketsOf(pid).catch(() => new Map<number, number[]>())),
-  );
-  const found = processes.filter((_, at) => [...(tables[at]?.keys() ?? [])].some((inode) => inodes.has(inode)));
-  return new Set(found.map(({ pid }) => pid));
-}
-
 async function byMasterSocket(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
   const { masterSocket } = options;
   if (masterSocket === undefined) return undefined;
-  let pid: number;
-  try {
-    pid = (await showProc(masterSocket, { timeoutMs: MASTER_LIMIT_MS })).master.pid;
-  } catch (error) {
-    const code = error instanceof BerthError ? error.system?.code : undefined;
-    if (code === 'ENOENT') return undefined;
-    // The masters of 2.2 to 2.6 close their socket while they reload: then the pid file knows.
-    if (code === 'ECONNREFUSED' && options.pidFile !== undefined) return undefined;
-    if (code === 'ECONNREFUSED') {
-      throw notFound(`Nobody listens on the master socket ${masterSocket}: the HAProxy that made it is gone`, error);
-    }
-    throw error;
-  }
+  const pid = await masterBehind(view, masterSocket, options);
+  if (pid === undefined) return undefined;
   return describe(view, await living(view, pid, `the master socket ${masterSocket}`), 'master-socket', options);
+}
+
+/** pid of the master; undefined where the socket does not exist, or is deaf and the pid file can tell instead. */
+async function masterBehind(view: View, socket: string, options: FindOptions): Promise<number | undefined> {
+  for (const deadline = Date.now() + MASTER_LIMIT_MS; ;) {
+    try {
+      return (await showProc(socket, { timeoutMs: MASTER_LIMIT_MS })).master.pid;
+    } catch (error) {
+      const code = error instanceof BerthError ? error.system?.code : undefined;
+      if (code === 'ENOENT') return undefined;
+      if (code !== 'ECONNREFUSED' && code !== 'ECONNRESET') throw error;
+      // The masters of 2.2 to 3.0 have no listener on their socket while they reload.
+      if (options.pidFile !== undefined && (await readPidFile(options.pidFile))?.length) return undefined;
+      const own = await Promise.all(view.all.map((root) => namesItself(root, { masterSocket: socket })));
+      if (!own.includes(true) || Date.now() >= deadline) {
+        throw notFound(`Nobody listens on the master socket ${socket}: the HAProxy that made it is gone`, error);
+      }
+      await sleep(20);
+    }
+  }
 }
 
 async function byPidFile(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
@@ -167,20 +165,23 @@ function describe(
   foundBy: RunningHAProxy['foundBy'],
   options: FindOptions,
 ): RunningHAProxy {
-  const { all, listening } = view;
+  const { all } = view;
   const isMaster = (candidate: ProcessInfo) =>
     candidate.argv.some((word) => word === '-W' || word === '-Ws') ||
-    (!listening.has(candidate.pid) && all.some(({ ppid, pid }) => ppid === candidate.pid && listening.has(pid)));
+    (!view.listening.has(candidate.pid) &&
+      all.some(({ ppid, pid }) => ppid === candidate.pid && view.listening.has(pid)));
   const root = all.find(({ pid }) => pid === found.ppid) ?? found;
   const pidFile = options.pidFile ?? pathOption(root, '-p');
   const where = { foundBy, ...(pidFile !== undefined && { pidFile }) };
   if (!isMaster(root)) {
     const stranger = ({ pid, ppid }: ProcessInfo) => all.some((other) => other.pid === ppid || other.ppid === pid);
-    const draining = all.filter((other) => other.pid !== root.pid && !listening.has(other.pid) && !stranger(other));
+    const draining = all.filter(
+      (other) => other.pid !== root.pid && !view.listening.has(other.pid) && !stranger(other),
+    );
     return { mode: 'standalone', worker: root, draining, ...where };
   }
   const children = all.filter(({ ppid }) => ppid === root.pid).sort(newestFirst);
-  const worker = children.find(({ pid }) => listening.has(pid)) ?? children[0];
+  const worker = children.find(({ pid }) => view.listening.has(pid)) ?? children[0];
   if (!worker) throw notFound(`The HAProxy master ${root.pid} has no worker: nothing is served; restart it`);
   const masterSocket = options.masterSocket ?? pathOption(root, '-S');
   return {

@@ -2,12 +2,13 @@
 import { constants as os } from 'node:os';
 import { BerthError } from '../errors.js';
 import type { MasterReload, ProcessInfo, RunningHAProxy } from '../reload/env.js';
-import { identity, isHAProxy } from './context.js';
-import { listening } from './find.js';
+import { identity, isHAProxy, listening } from './context.js';
 import { outcome, remaining, untilAnswered, type Attempt } from './master-wait.js';
 
 /** A master takes up SIGUSR2 at its next turn; one that shows no sign for so long has failed between two looks. */
 const NO_SIGN_MS = 3_000;
+/** A 2.6 master that has just re-executed itself loses the signal: so it is sent again, until there is a sign. */
+const AGAIN_MS = 750;
 
 /**
  * Success: a new worker listens and the one before does not any more. Failure: the new worker has vanished (3.1 and
@@ -19,26 +20,37 @@ export async function reloadBySignal(attempt: Attempt, running: RunningHAProxy):
   const { context, master } = attempt;
   const before = new Set((await workersOf(attempt)).map(identity));
   const reloadingBefore = isReloading((await context.kernel.process(master.pid)) ?? master);
-  if (!(await context.sendSignal(master.pid, master.startTicks, os.signals.SIGUSR2))) {
+  const send = async () => {
+    if (await context.sendSignal(master.pid, master.startTicks, os.signals.SIGUSR2)) return Date.now();
     throw new BerthError('BERTH_RELOAD_FAILED', `The HAProxy master ${master.pid} is gone`, { step: 'hand-over' });
-  }
-  const sent = Date.now();
-  const seen = new Map<string, ProcessInfo>();
-  let began = false;
-  const result = await untilAnswered(attempt, async (): Promise<Sign | undefined> => {
+  };
+  const first = await send();
+  let sent = first;
+  const freshWorker = async () => {
     const workers = await workersOf(attempt);
-    for (const worker of workers) if (!before.has(identity(worker))) seen.set(identity(worker), worker);
-    const fresh = workers.find((worker) => !before.has(identity(worker)));
+    return { workers, fresh: workers.find((worker) => !before.has(identity(worker))) };
+  };
+  let seen = false;
+  let began = false;
+  // A worker of 3.2 that fails lives for some 10 ms.
+  const result = await untilAnswered({ ...attempt, pollMs: 3 }, async (): Promise<Sign | undefined> => {
+    const { workers, fresh } = await freshWorker();
+    seen ||= fresh !== undefined;
     if (fresh) {
-      const serving = await listening(context, workers);
+      const serving = await listening(context.kernel, workers);
       return serving.has(fresh.pid) && !serving.has(running.worker.pid) ? { success: true, pid: fresh.pid } : undefined;
     }
-    if (seen.size > 0) return { success: false };
-    const reloading = isReloading((await context.kernel.process(master.pid)) ?? master);
+    if (seen) return { success: false };
+    const now = await context.kernel.process(master.pid);
+    // In the middle of execve(2) there is no command line to read.
+    if (!now || now.argv.length === 0) return undefined;
+    const reloading = isReloading(now);
     began ||= reloading && !reloadingBefore;
-    if (began && !reloading) return { success: false };
-    const quiet = !reloading && Date.now() - sent > NO_SIGN_MS;
-    return quiet || remaining(attempt) === 0 ? {} : undefined;
+    // It forks before it returns to waiting: the worker may have come after the look above.
+    if (began && !reloading) return (await freshWorker()).fresh ? undefined : { success: false };
+    if (remaining(attempt) === 0 || (!reloading && Date.now() - first > NO_SIGN_MS)) return {};
+    if (!reloading && Date.now() - sent > AGAIN_MS) sent = await send();
+    return undefined;
   });
   return outcome(attempt, result.success, result.pid, '');
 }

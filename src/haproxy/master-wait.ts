@@ -11,6 +11,8 @@ export interface Attempt {
   /** Date.now() of the end of `options.timeoutMs`. */
   readonly deadline: number;
   readonly options: Parameters<HAProxy['reloadMaster']>[1];
+  /** Milliseconds between two looks, default 20. */
+  readonly pollMs?: number;
 }
 
 const POLL_MS = 20;
@@ -57,7 +59,7 @@ async function pause(attempt: Attempt, last?: BerthError): Promise<void> {
     const why = `The HAProxy master ${master.pid} had not reloaded after ${options.timeoutMs} ms`;
     throw new BerthError('BERTH_TIMEOUT', why, { step, cause: last });
   }
-  await sleep(POLL_MS);
+  await sleep(attempt.pollMs ?? POLL_MS);
 }
 
 /** Milliseconds left. */

@@ -56,7 +56,8 @@ async function reloadBySocket(attempt: Attempt, socket: string): Promise<MasterR
 /** The answer to `reload`; undefined while another reload is in progress. */
 async function requestReload(attempt: Attempt, socket: string): Promise<string | undefined> {
   try {
-    const answer = await ask(socket, 'reload', asking(attempt, remaining(attempt)));
+    // 3.2 does not close after an answer in the middle of a reload.
+    const answer = await ask(socket, 'reload', { ...asking(attempt, remaining(attempt)), untilEmptyLine: true });
     return /still in progress/i.test(answer) ? undefined : answer;
   } catch (error) {
     // A 2.x master closes by re-executing itself: a reset after the command is as good as an end.

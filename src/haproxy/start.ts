@@ -4,14 +4,13 @@ import { constants, type FileHandle, open, unlink } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { dirname, join } from 'node:path';
 import { BerthError } from '../errors.js';
-import type { HAProxy, HAProxyCommand, HAProxyMessage, ProcessInfo, StartedHAProxy } from '../reload/env.js';
+import type { HAProxyCommand, HAProxyMessage, StartedHAProxy } from '../reload/env.js';
 import { configurationArguments } from './check.js';
-import { identity, isDead, isHAProxy, livingHAProxies, sleep, type Context } from './context.js';
+import { identity, livingHAProxies, sleep, type Context } from './context.js';
 import { bindFailures, parseMessages, summary } from './messages.js';
 import { readPidFile } from './pid-file.js';
+import { awaitStarted, interrupted, late, type StartOptions } from './started.js';
 import { runHAProxy, type Finished, type Invocation } from './process.js';
-
-export type StartOptions = Parameters<HAProxy['start']>[1];
 
 const OUTPUT_LIMIT = 4 << 20;
 const POLL_MS = 5;
@@ -41,7 +40,7 @@ export async function startHAProxy(
     const messages = parseMessages(await readOutput(output));
     const failure = failureOf(finished, options, messages);
     if (failure) throw failure;
-    const started = await awaitProcess(context, options, before, deadline, messages);
+    const started = await awaitStarted(context, { options, before, deadline, messages });
     return { pid: started.pid, startTicks: started.startTicks, messages };
   } catch (error) {
     await endStrays(context, options.pidFile, before);
@@ -102,54 +101,6 @@ function failureOf(
     step: 'hand-over',
     details,
   });
-}
-
-function interrupted(): BerthError {
-  return new BerthError('BERTH_INTERRUPTED', 'Interrupted while HAProxy was starting; it was ended', {
-    step: 'hand-over',
-  });
-}
-
-function late(options: StartOptions, messages: readonly HAProxyMessage[]): BerthError {
-  return new BerthError(
-    'BERTH_TIMEOUT',
-    `The new HAProxy was not up after ${options.timeoutMs} ms and was ended: ${summary(messages)}`,
-    { step: 'hand-over', details: { messages } },
-  );
-}
-
-/** The process that the pid file names, once it is a HAProxy that was not there before. */
-async function awaitProcess(
-  { kernel }: Context,
-  options: StartOptions,
-  before: ReadonlySet<string>,
-  deadline: number,
-  messages: readonly HAProxyMessage[],
-): Promise<ProcessInfo> {
-  for (;;) {
-    if (options.signal?.aborted) throw interrupted();
-    const pids = (await readPidFile(options.pidFile)) ?? [];
-    if (pids.length > 1) {
-      throw new BerthError(
-        'BERTH_HAPROXY_UNSUITABLE',
-        `nbproc starts ${pids.length} processes; a reload needs exactly one`,
-        {
-          step: 'hand-over',
-          advice: 'Replace nbproc by nbthread',
-        },
-      );
-    }
-    const found = pids[0] === undefined ? undefined : await kernel.process(pids[0]);
-    if (isHAProxy(found) && !before.has(identity(found))) return found;
-    if (pids.length > 0 && isDead(found)) {
-      throw new BerthError('BERTH_RELOAD_FAILED', `The new HAProxy died right after its start: ${summary(messages)}`, {
-        step: 'hand-over',
-        details: { messages },
-      });
-    }
-    if (Date.now() >= deadline) throw late(options, messages);
-    await sleep(POLL_MS);
-  }
 }
 
 /**

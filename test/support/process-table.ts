@@ -106,7 +106,7 @@ export function processTable(holder: number): ProcessTable {
         }),
       ),
     boundSockets: () => Promise.resolve(listeningIn(holder)),
-    socketsOf: (pid) => Promise.resolve(socketsOf(pid)),
+    socketsOf: (pid) => new Promise((resolve) => resolve(socketsOf(pid))),
     unixListenersOf: () => Promise.resolve([]),
   };
 }
