@@ -1,4 +1,4 @@
-import type { InetEndpoint } from '../model/endpoint.js';
+import { type InetEndpoint, unixPathOf } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
 import type { SocketRow } from '../model/socket.js';
 import type { HAProxy, Kernel, ProcessInfo, RunningHAProxy } from './env.js';
@@ -29,7 +29,14 @@ export async function socketsServedBy(kernel: Kernel, process: ProcessInfo): Pro
     if (fd === undefined || !isServing(row)) return [];
     return [{ endpoint: endpointOf(row), inode: row.inode, owner: owner(fd) }];
   });
-  return [...inet, ...unix.map(({ endpoint, inode, fd }): ServedSocket => ({ endpoint, inode, owner: owner(fd) }))];
+  return [
+    ...inet,
+    ...unix.map(({ endpoint, inode, fd }): ServedSocket => {
+      // The name that it was bound for: HAProxy binds another one and renames it.
+      const named = { ...endpoint, path: unixPathOf(endpoint.path) };
+      return { endpoint: named, inode, owner: owner(fd) };
+    }),
+  ];
 }
 
 /** TCP serves in LISTEN; UDP has no such state: bound and unconnected is all the kernel can show. */
