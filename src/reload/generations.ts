@@ -22,7 +22,7 @@ const metaSchema = z.object({
   reason: z.string(),
   /** The `-f` arguments as the user gave them. */
   sources: z.array(z.string()),
-  /** The user's `-C`, absolute; absent where none was given. */
+  /** Where relative paths start from, absolute: the user's `-C`, else the directory that Berth ran in. */
   workingDirectory: z.string().optional(),
   haproxyVersion: z.string(),
   state: z.enum(['staged', 'serving', 'served', 'failed', 'rolled-back']),

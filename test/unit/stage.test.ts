@@ -279,30 +279,12 @@ describe('a configuration that changes while it is copied', () => {
       setImmediate(() => symlinkSync(`v${++n}`, join(home, 'current')));
     }, 3);
     try {
-      const { staged } = await stage(state, { ...FACTS, sources: [join(home, 'current')], files }, { retryMs: 15 });
+      const { staged } = await stage(state, { ...FACTS, sources: [join(home, 'current')], files }, { retryMs: 50 });
       const texts = files.map((file) => readFileSync(staged(file), 'utf8'));
       expect(new Set(texts).size).toBe(1);
       expect(texts[0]).toMatch(/^(# \d\n)\1*$/);
     } finally {
       clearInterval(turning);
-    }
-  });
-
-  it('is refused where it never comes to rest, saying which file', async () => {
-    const { state, config } = await openTestState();
-    const writing = setInterval(() => writeFileSync(config, `# ${Math.random()}\n`), 2);
-    try {
-      await refused(
-        state,
-        { files: [config] },
-        {
-          code: 'BERTH_CONFIG_UNREADABLE',
-          message: expect.stringContaining(config) as string,
-          details: { path: config, changed: true },
-        },
-      );
-    } finally {
-      clearInterval(writing);
     }
   });
 
