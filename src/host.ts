@@ -32,7 +32,10 @@ export async function openHost(options: BerthOptions): Promise<Host> {
   raiseDescriptorLimit();
   const kernel = await openKernel(settings.netns === undefined ? {} : { netns: settings.netns });
   const open = async (create: boolean): Promise<HostContext> => {
-    const state = await openStateDir(settings.stateDir, { create, lockFile });
+    const state = await openStateDir(settings.stateDir, {
+      create,
+      lockFile: (path, waitMs) => lockFile(path, waitMs, options.signal),
+    });
     return {
       kernel,
       haproxy: haproxyOf(settings, kernel, environment, state.path),

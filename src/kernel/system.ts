@@ -1,6 +1,7 @@
 /** What Node lacks: a file lock, the peer of a unix socket, sd_notify(3), the descriptor limit. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BerthError } from '../errors.js';
 import { native } from './addon.js';
 import { kernelError } from './errors.js';
 
@@ -10,11 +11,12 @@ const LOCK_POLL_MS = 50;
  * Takes flock(2) on `path` (created 0600, a symlink is refused) within `waitMs`; it lasts until the descriptor is
  * closed, at the latest with the process. Whoever has it writes its pid into the first line.
  * @returns the descriptor, or the pid that the file names.
- * @throws BERTH_STATE_DIR where the file cannot be opened
+ * @throws BERTH_STATE_DIR where the file cannot be opened, BERTH_INTERRUPTED where `signal` ends the wait
  */
 export async function lockFile(
   path: string,
   waitMs: number,
+  signal?: AbortSignal,
 ): Promise<{ readonly fd: number } | { readonly busyPid: number | undefined }> {
   const end = performance.now() + waitMs;
   for (;;) {
@@ -22,6 +24,11 @@ export async function lockFile(
     if (fd >= 0) return { fd };
     const left = end - performance.now();
     if (left <= 0) return { busyPid: pidIn(path) };
+    if (signal?.aborted) {
+      throw new BerthError('BERTH_INTERRUPTED', 'Interrupted while another Berth worked; nothing was changed', {
+        step: 'lock',
+      });
+    }
     await sleep(Math.min(LOCK_POLL_MS, left));
   }
 }

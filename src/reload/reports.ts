@@ -136,7 +136,12 @@ export interface DiffReport {
     readonly change: 'added' | 'removed' | 'changed';
     readonly patch: string;
   }[];
-  readonly listeners: { readonly added: readonly string[]; readonly removed: readonly string[] };
+  readonly listeners: {
+    readonly added: readonly string[];
+    readonly removed: readonly string[];
+    /** The same endpoint in another section. */
+    readonly changed: readonly { readonly endpoint: string; readonly from: string; readonly to: string }[];
+  };
 }
 
 export interface StatusReport {

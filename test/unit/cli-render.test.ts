@@ -169,7 +169,8 @@ describe('the other verbs', () => {
 
   it('diff: listeners, then files', async () => {
     expect(await printed(['diff', '41', '42'])).toBe(
-      'Generation 41 to 42: 1 file changed, 1 listener added, 1 removed\n- 0.0.0.0:80/tcp\n+ 0.0.0.0:81/tcp\n\n' +
+      'Generation 41 to 42: 1 file changed, 1 listener added, 1 removed, 1 moved\n- 0.0.0.0:80/tcp\n+ 0.0.0.0:81/tcp\n' +
+        '~ 0.0.0.0:82/tcp: listen a → listen b\n\n' +
         'changed web.cfg\n@@ -1 +1 @@\n-bind :80\n+bind :81\n',
     );
   });

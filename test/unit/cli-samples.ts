@@ -195,7 +195,11 @@ export const diff: DiffReport = {
   from: 41,
   to: 42,
   files: [{ file: 'web.cfg', change: 'changed', patch: '@@ -1 +1 @@\n-bind :80\n+bind :81\n' }],
-  listeners: { added: ['0.0.0.0:81/tcp'], removed: ['0.0.0.0:80/tcp'] },
+  listeners: {
+    added: ['0.0.0.0:81/tcp'],
+    removed: ['0.0.0.0:80/tcp'],
+    changed: [{ endpoint: '0.0.0.0:82/tcp', from: 'listen a', to: 'listen b' }],
+  },
 };
 
 export const reservations: ReservationsReport = { ephemeral, ours: '58824', foreign: '40000', lost: '' };

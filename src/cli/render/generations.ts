@@ -33,16 +33,17 @@ function stateText({ state, serving }: GenerationReport, { colour }: Style): str
 
 export function renderDiff({ from, to, files, listeners }: DiffReport, style: Style): string[] {
   const { colour } = style;
-  const { added, removed } = listeners;
-  if (files.length === 0 && added.length === 0 && removed.length === 0) {
+  const { added, removed, changed } = listeners;
+  if (files.length + added.length + removed.length + changed.length === 0) {
     return [`Generations ${from} and ${to} are the same.`];
   }
   return paragraphs(
     [
       `Generation ${from} to ${to}: ${count(files.length, 'file')} changed, ` +
-        `${count(added.length, 'listener')} added, ${removed.length} removed`,
+        `${count(added.length, 'listener')} added, ${removed.length} removed, ${changed.length} moved`,
       ...removed.map((name) => colour.red(`- ${name}`)),
       ...added.map((name) => colour.green(`+ ${name}`)),
+      ...changed.map((one) => colour.yellow(`~ ${one.endpoint}: ${one.from} → ${one.to}`)),
     ],
     ...files.map(({ file, change, patch }) => [colour.bold(`${change} ${file}`), ...patchLines(patch, style)]),
   );
