@@ -111,7 +111,7 @@ async function attempt(
     context.kernel.close([...guards.values()]);
     guards.clear();
     if (begun) await goBack(context, transaction, begun, failure.message);
-    throw error instanceof Unsolved ? error : failure;
+    throw failure;
   } finally {
     context.kernel.close([...guards.values()]);
   }

@@ -2,10 +2,14 @@ import { BerthError } from '../errors.js';
 import { formatEndpoint } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
 
-/** What the ladder could not secure; by policy these listeners are left out, or the reload ends. */
-export class Unsolved extends Error {
+/**
+ * What the ladder could not secure; by policy these listeners are left out of the next attempt. A BerthError, so that it
+ * passes through a phase as what it is.
+ */
+export class Unsolved extends BerthError {
   constructor(readonly steps: readonly SecureStep[]) {
-    super(`${steps.length} listeners cannot be secured`);
+    const names = steps.map(({ bind }) => formatEndpoint(bind.endpoint)).join(', ');
+    super('BERTH_UNSERVABLE', `Could not be secured: ${names}`, { step: 'secure' });
   }
 }
 
