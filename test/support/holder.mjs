@@ -1,8 +1,9 @@
 // A process that holds sockets, driven by lines of JSON on its standard input, one answer a line:
 //   {"do":"listen","host":H,"port":P}                -> {"port":N}      connections are echoed
-//   {"do":"connect","host":H,"port":P,"from":A}      -> {"id":N,"port":local port}
+//   {"do":"connect","host":H,"port":P,"from":A}      -> {"id":N,"port":local port}   with "halfOpen" it stays open when the other side closes
 //   {"do":"echo","id":N,"text":T}                    -> {"text":answer}
 //   {"do":"end","id":N}                              -> {}              closes first: TIME_WAIT is here
+//   {"do":"drop","id":N}                             -> {}              closes at once, whatever the other side does
 //   {"do":"storm","host":H,"port":P,"count":N}       -> {"ports":[…]}   local ports of N connections, each reset at once
 //   {"do":"udp","host":H,"port":P}                   -> {"id":N,"port":N}
 //   {"do":"received","id":N}                         -> {"count":N}
@@ -20,8 +21,8 @@ const actions = {
     sockets.push(server);
     return { port: server.address().port };
   },
-  async connect({ host, port, from }) {
-    const socket = net.connect({ host, port, localAddress: from });
+  async connect({ host, port, from, halfOpen }) {
+    const socket = net.connect({ host, port, localAddress: from, allowHalfOpen: halfOpen });
     await once(socket, 'connect');
     socket.on('error', () => {});
     return { id: sockets.push(socket) - 1, port: socket.localPort };
@@ -34,6 +35,11 @@ const actions = {
   async end({ id }) {
     sockets[id].end();
     sockets[id].resume();
+    await once(sockets[id], 'close');
+    return {};
+  },
+  async drop({ id }) {
+    sockets[id].destroy();
     await once(sockets[id], 'close');
     return {};
   },

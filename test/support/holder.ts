@@ -7,17 +7,20 @@ export interface Holder {
   readonly pid: number;
   /** Echoes what it is sent. libuv sets SO_REUSEADDR on it. */
   listen(host: string, port?: number): Promise<{ port: number }>;
-  connect(host: string, port: number): Promise<{ id: number; port: number }>;
+  /** `halfOpen`: stays open on this side when the other side closes. */
+  connect(host: string, port: number, options?: { halfOpen?: boolean }): Promise<{ id: number; port: number }>;
   echo(id: number, text: string): Promise<{ text: string }>;
   /** Closes first, so that the TIME_WAIT is on this side. */
   end(id: number): Promise<unknown>;
+  /** Closes at once, whatever the other side does. */
+  drop(id: number): Promise<unknown>;
   /** Local ports of `count` connections, reset at once. */
   storm(host: string, port: number, count: number): Promise<{ ports: number[] }>;
   udp(host: string, port?: number): Promise<{ id: number; port: number }>;
   received(id: number): Promise<{ count: number }>;
 }
 
-export async function startHolder(netns: Namespace): Promise<Holder> {
+export async function startHolder(netns: Pick<Namespace, 'spawn'>): Promise<Holder> {
   const child = netns.spawn(process.execPath, fileURLToPath(new URL('./holder.mjs', import.meta.url)));
   child.stderr?.pipe(process.stderr);
   if (!child.stdout || !child.stdin) throw new Error('no pipes');
@@ -34,9 +37,10 @@ export async function startHolder(netns: Namespace): Promise<Holder> {
     // nsenter execs: the pid is the holder's own.
     pid: child.pid ?? 0,
     listen: (host, port = 0) => ask({ do: 'listen', host, port }),
-    connect: (host, port) => ask({ do: 'connect', host, port }),
+    connect: (host, port, options = {}) => ask({ do: 'connect', host, port, ...options }),
     echo: (id, text) => ask({ do: 'echo', id, text }),
     end: (id) => ask({ do: 'end', id }),
+    drop: (id) => ask({ do: 'drop', id }),
     storm: (host, port, count) => ask({ do: 'storm', host, port, count }),
     udp: (host, port = 0) => ask({ do: 'udp', host, port }),
     received: (id) => ask({ do: 'received', id }),
