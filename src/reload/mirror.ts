@@ -178,7 +178,7 @@ export class Mirror {
       if (kind === 'socket') return symlink(path, target);
       const content = rewritten.get(path);
       const mode = Number(stats.mode) & 0o755;
-      if (content === undefined) await copyOne(path, target, mode);
+      if (content === undefined) await copyOne(path, target, Number(stats.mode) & 0o7777, mode);
       else await writeFile(target, content, { mode, flag: 'wx' });
       this.#written.push(target);
     });
@@ -190,7 +190,8 @@ export class Mirror {
   }
 }
 
-async function copyOne(source: string, target: string, mode: number): Promise<void> {
+/** @param from the source's permissions, which copyfile keeps */
+async function copyOne(source: string, target: string, from: number, mode: number): Promise<void> {
   try {
     await copyFile(source, target, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   } catch (error) {
@@ -204,7 +205,7 @@ async function copyOne(source: string, target: string, mode: number): Promise<vo
       ? stateWriteError(error, 'copy the configuration', target)
       : unreadable(source, undefined, error);
   }
-  await chmod(target, mode);
+  if (from !== mode) await chmod(target, mode);
 }
 
 /** Errors that can only come from where is written to, or from having no descriptor left. */
