@@ -94,9 +94,10 @@ describe('between two system calls', () => {
     const { state, a } = await twoFiles();
     let turns = 0;
     hooks.beforeCopy = () => {
-      if (turns++ === 0) rmSync(a);
+      if (turns++ > 0) return;
+      rmSync(a);
+      setTimeout(() => put(a, 'back\n'), 5);
     };
-    setTimeout(() => put(a, 'back\n'), 5);
     const { staged } = await stage(state, { ...FACTS, sources: [a], files: [a] }, { retryMs: 40 });
     expect(readFileSync(staged(a), 'utf8')).toBe('back\n');
   });
