@@ -28,8 +28,8 @@ export interface AddressOptions {
   readonly wants: 'stream' | 'dgram';
   /** `unix-bind prefix`, where it applies. */
   readonly prefix: string;
-  /** HAProxy 3.x refuses `80x` as a port, older ones read it as 80. */
-  readonly strictPorts: boolean;
+  /** 2.2 binds nothing for `9-8`, later ones refuse it; before 3.0 `80x` is port 80. */
+  readonly version: { readonly major: number; readonly minor: number };
 }
 
 interface Form {
@@ -99,7 +99,7 @@ export function parseAddress(text: string, options: AddressOptions): ParsedAddre
   if (form.family === 'unix' || form.family === 'abstract') {
     return unixAddress(rest, form.family === 'abstract', options.prefix);
   }
-  return inetAddress(rest, form.family, transport, quic, options.strictPorts);
+  return inetAddress(rest, form.family, transport, quic, options.version);
 }
 
 function unixAddress(path: string, abstract: boolean, prefix: string): ParsedAddress {
@@ -115,12 +115,12 @@ function inetAddress(
   family: 0 | 4 | 6,
   transport: Transport,
   quic: boolean,
-  strictPorts: boolean,
+  version: AddressOptions['version'],
 ): ParsedAddress {
   // the last colon, unless a closing bracket stands behind it
   const colon = text.lastIndexOf(':');
   if (colon < 0 || text.lastIndexOf(']') > colon) return { kind: 'error', message: `no port in '${text}'` };
-  const ports = parsePorts(text.slice(colon + 1), strictPorts);
+  const ports = parsePorts(text.slice(colon + 1), version);
   if (typeof ports === 'string') return { kind: 'error', message: `${ports} in '${text}'` };
   const host = text.slice(0, colon);
   const ip = parseIP(host, family);
@@ -135,8 +135,12 @@ function inetAddress(
   return { kind: 'unknown', reason: `host name '${host}': only the resolver of HAProxy's host knows its address` };
 }
 
-/** `80` or `8000-8010`; a message where HAProxy refuses it. Without `strict` a number ends where atoi(3) ends it. */
-function parsePorts(text: string, strict: boolean): { first: number; last: number } | string {
+/** `80` or `8000-8010`; a message where HAProxy refuses it. Before 3.0 a number ends where atoi(3) ends it. */
+function parsePorts(
+  text: string,
+  { major, minor }: AddressOptions['version'],
+): { first: number; last: number } | string {
+  const strict = major >= 3;
   if (text === '') return 'no port';
   if (!/^\d/.test(text)) return `invalid port '${text}'`;
   const dash = text.indexOf('-');
@@ -148,7 +152,7 @@ function parsePorts(text: string, strict: boolean): { first: number; last: numbe
     if (port < 1 || port > 65535) return `invalid port '${each}'`;
   }
   const [first, last] = [parseInt(low, 10), parseInt(high, 10)];
-  return first <= last ? { first, last } : `invalid port range '${first}-${last}'`;
+  return first <= last || (major === 2 && minor < 3) ? { first, last } : `invalid port range '${first}-${last}'`;
 }
 
 /**
@@ -247,7 +251,9 @@ export function formatIPv6(groups: readonly number[]): string {
 export function parseBareEndpoint(text: string): InetEndpoint[] {
   const match = /^(tcp|udp):(.*)$/.exec(text);
   const parsed =
-    match === null ? undefined : inetAddress(match[2] ?? '', 0, match[1] === 'udp' ? 'udp' : 'tcp', false, true);
+    match === null
+      ? undefined
+      : inetAddress(match[2] ?? '', 0, match[1] === 'udp' ? 'udp' : 'tcp', false, { major: 3, minor: 0 });
   if (parsed?.kind !== 'inet') {
     const why =
       parsed === undefined ? '' : `: ${parsed.kind === 'error' ? parsed.message : 'it needs an address, not a name'}`;

@@ -73,7 +73,7 @@ export function readGlobal(configuration: Configuration): Global {
 
 function statsSocket(line: ConfigurationLine, configuration: Configuration): StatsSocket {
   const text = expandVariables(line.words[2] ?? '', line.variables);
-  const address = parseAddress(text, { wants: 'stream', prefix: '', strictPorts: false });
+  const address = parseAddress(text, { wants: 'stream', prefix: '', version: configuration.version });
   const options = readBindOptions(line.words, 3);
   return {
     address:

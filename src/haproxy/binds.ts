@@ -137,11 +137,11 @@ class BindReader {
       return;
     }
     if (list === '') throw syntaxError(place, `'${line.keyword}' names no address`);
-    const strictPorts = this.configuration.version.major >= 3;
+    const { version } = this.configuration;
     const prefix = origin === 'stats-socket' ? '' : this.#prefix;
     const wants = origin === 'dgram-bind' ? 'dgram' : 'stream';
     for (const text of splitList(list)) {
-      const address = parseAddress(expandVariables(text, line.variables), { wants, prefix, strictPorts });
+      const address = parseAddress(expandVariables(text, line.variables), { wants, prefix, version });
       if (address.kind === 'error') throw syntaxError(place, address.message);
       if (address.kind === 'unknown') {
         this.unknown.push({ text, section: name, place, reason: address.reason });

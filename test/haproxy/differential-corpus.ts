@@ -1,4 +1,5 @@
 /** Configurations, each form of a bind at least once. */
+import { hardenText } from '../../src/haproxy/harden.js';
 
 export interface Case {
   readonly name: string;
@@ -40,6 +41,12 @@ function globals(more: string[], ...text: string[]): string {
 /** The same in HTTP mode. */
 function http(more: string[], ...text: string[]): string {
   return globals(more, ...text).replace('mode tcp', 'mode http');
+}
+
+/** As `harden: source` leaves it: HAProxy takes it, and the same is bound. */
+function hardened(text: string): string {
+  const header = text.split('\n').indexOf('defaults') + 1;
+  return hardenText(text, [{ section: 'defaults', file: 'a.cfg', line: header, added: 'source 0.0.0.0' }]);
 }
 
 export const CORPUS: readonly Case[] = [
@@ -512,6 +519,16 @@ export const CORPUS: readonly Case[] = [
     since: '2.6',
     sources: ['in/a.cfg'],
     files: { 'in/a.cfg': globals(['default-path config'], 'bind :8292') },
+  },
+  {
+    name: 'relative socket under default-path',
+    since: '2.6',
+    sources: ['in/a.cfg'],
+    files: { 'in/a.cfg': globals(['default-path config', 'stats socket unix@s.sock'], 'bind unix@x.sock') },
+  },
+  {
+    name: 'hardened',
+    files: { 'a.cfg': hardened(lines('bind :8300', 'server s 10.9.0.1:80', 'server t [fd00::1]:80')) },
   },
   // left to HAProxy
   {
