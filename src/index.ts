@@ -1,0 +1,38 @@
+/**
+ * The public API of Berth, and nothing else.
+ *
+ * ```ts
+ * import { preflight, openBerth } from 'berthd';
+ * ```
+ */
+import { openBerth } from './berth.js';
+import type { BerthOptions, ConfigurationOptions } from './berth.js';
+import type { PreflightReport } from './reload/reports.js';
+
+export { openBerth };
+export type { Berth, BerthOptions, ConfigurationOptions } from './berth.js';
+export { BerthError, ERROR_TABLE } from './errors.js';
+export type { ErrorCode, ErrorKind, SystemCause } from './errors.js';
+export type { Bind, SourcePlace, UnknownBind } from './model/bind.js';
+export type { Endpoint, InetEndpoint, Transport, UnixEndpoint } from './model/endpoint.js';
+export type { Action, BindConflict, KeptBind, Plan, PlannedBind, SecureStep, ServedSocket } from './model/plan.js';
+export type { SocketOwner, SocketRow, SocketState } from './model/socket.js';
+export type { Holder, Verdict } from './model/verdict.js';
+export type * from './reload/reports.js';
+export type { Settings } from './settings.js';
+
+/**
+ * One preflight on this host: for each listener of these configurations (or for these bare endpoints, `tcp:10.0.0.1:443`)
+ * whether it can be bound, why not, who holds it and what to do. Changes nothing. Rejects with a {@link BerthError}.
+ */
+export async function preflight(
+  targets: readonly string[],
+  options: BerthOptions & ConfigurationOptions = {},
+): Promise<PreflightReport> {
+  const berth = await openBerth(options);
+  try {
+    return await berth.preflight(targets, options);
+  } finally {
+    await berth.close();
+  }
+}
