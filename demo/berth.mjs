@@ -1,9 +1,11 @@
 /** The same reload with Berth: one command. */
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { dirname, join } from 'node:path';
 import { run } from './run.mjs';
 
-const BERTH = fileURLToPath(new URL('../bin/berth', import.meta.url));
+/** The command as installed; scripts/demo has built it. */
+const BERTH = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 
 /**
  * @param {import('./lab.mjs').Lab} lab
@@ -12,7 +14,7 @@ const BERTH = fileURLToPath(new URL('../bin/berth', import.meta.url));
 function command(lab, verb) {
   const state = join(dirname(lab.pidFile), '..', 'berth');
   const options = ['--state-dir', state, '--pid-file', lab.pidFile, '--netns', lab.netns, '--haproxy', lab.haproxy];
-  return [BERTH, verb, '--json', ...options, '-C', lab.current, lab.current];
+  return [process.execPath, BERTH, verb, '--json', ...options, '-C', lab.current, lab.current];
 }
 
 /** What `--json` prints: one envelope, with `result` or `error`. */
