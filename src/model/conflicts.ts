@@ -14,6 +14,7 @@ export function bindConflicts(binds: readonly Bind[], major: number): BindConfli
   const conflicts: BindConflict[] = [];
   const names = new Map<string, Bind>();
   const ports = new Map<string, TakenPort>();
+  const allReuse = binds.every(({ reusePort }) => reusePort);
   for (const bind of binds) {
     const { endpoint } = bind;
     if (endpoint.kind === 'unix') {
@@ -21,7 +22,7 @@ export function bindConflicts(binds: readonly Bind[], major: number): BindConfli
       if (first !== undefined) conflicts.push({ first, second: bind, reason: 'both bind the same abstract name' });
       continue;
     }
-    if (endpoint.transport === 'udp') continue;
+    if (allReuse || endpoint.transport === 'udp') continue;
     if (!bind.reusePort && bind.sockets > 1 && major < 3) {
       conflicts.push({
         first: bind,

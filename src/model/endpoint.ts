@@ -40,8 +40,10 @@ export type Endpoint = InetEndpoint | UnixEndpoint;
 export function endpointKey(endpoint: Endpoint): string {
   if (endpoint.kind === 'unix') return `unix:${unixName(endpoint)}`;
   const { transport, address, port, device, namespace } = endpoint;
-  const options = [isV6onlyWildcard(endpoint) ? 'v6only' : '', device ?? '', namespace ?? ''];
-  return `${transport}:[${address}]:${port}${options.some((option) => option !== '') ? `|${options.join('|')}` : ''}`;
+  const place = `${transport}:[${address}]:${port}`;
+  const v6only = isV6onlyWildcard(endpoint);
+  if (!v6only && device === undefined && namespace === undefined) return place;
+  return `${place}|${v6only ? 'v6only' : ''}|${device ?? ''}|${namespace ?? ''}`;
 }
 
 /** The same place: what a reload keeps. */

@@ -1,7 +1,6 @@
 /** What of the configuration the running HAProxy serves already: the binds to keep, to open, and the sockets to close. */
 import type { Bind, Listeners } from '../model/bind.js';
-import { endpointKey, v4Mapped, type Endpoint } from '../model/endpoint.js';
-import { unixPathOf } from '../model/endpoint.js';
+import { endpointKey, unixPathOf, v4Mapped, type Endpoint } from '../model/endpoint.js';
 import type { KeptBind, ServedSocket } from '../model/plan.js';
 import type { HAProxyBuild } from './env.js';
 
@@ -27,7 +26,9 @@ export function match({ listeners, served, build, mode }: MatchInput): Match {
   const left = new Map<string, ServedSocket[]>();
   for (const socket of served) {
     const key = endpointKey(servedPlace(socket.endpoint));
-    left.set(key, [...(left.get(key) ?? []), socket]);
+    const beside = left.get(key);
+    if (beside === undefined) left.set(key, [socket]);
+    else beside.push(socket);
   }
   const keep: KeptBind[] = [];
   const open: Bind[] = [];

@@ -26,6 +26,8 @@ export interface PlanInput {
   readonly settings: Pick<Settings, 'conflicts' | 'reserve' | 'stateDir'>;
   readonly build: Pick<HAProxyBuild, 'major' | 'minor'>;
   readonly mode: 'standalone' | 'master-worker';
+  /** Binds of the configuration that an earlier attempt left out: their ports stay reserved for the next reload. */
+  readonly leftOut?: readonly Bind[];
   /** Lines that `harden: source` adds. */
   readonly harden?: Plan['harden'];
   readonly now?: Date;
@@ -38,7 +40,7 @@ export interface PlanInput {
 export function makePlan(input: PlanInput): Plan {
   const { listeners, verdicts, settings, build } = input;
   const { keep, open, close } = match(input);
-  const reserve = planReservation(listeners.binds, input.reservations, settings.reserve);
+  const reserve = planReservation([...listeners.binds, ...(input.leftOut ?? [])], input.reservations, settings.reserve);
   const steps = open.map((bind) => secureStep(bind, verdictOf(bind, verdicts), input));
   return {
     keep,

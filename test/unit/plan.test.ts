@@ -232,6 +232,20 @@ describe('steps', () => {
     });
   });
 
+  it('the ports of listeners that were left out stay reserved for the next reload', () => {
+    const { reserve } = plan([bind('10.0.0.1:40000')], {
+      leftOut: [bind('10.0.0.1:40001'), bind('10.0.0.1:40002')],
+      reservations: reservations('40001', '40001'),
+    });
+    expect(reserve).toMatchObject({ add: '40000,40002', remove: '' });
+  });
+
+  it('20000 binds are planned in one pass', () => {
+    const binds = Array.from({ length: 20_000 }, (_, i) => bind(`10.0.${i >> 8}.${i & 255}:${1024 + (i % 60_000)}`));
+    const result = plan(binds, { served: binds.slice(0, 10_000).map(({ endpoint }) => served(endpoint)) });
+    expect([result.keep.length, result.open.length, result.close.length]).toEqual([10_000, 10_000, 0]);
+  });
+
   it('a plan is plain data', () => {
     const result = plan([bind('10.0.0.1:80'), bind('10.0.0.1:40000')], { served: [served('10.0.0.1:80')] });
     expect(JSON.parse(JSON.stringify(result))).toEqual(result);
