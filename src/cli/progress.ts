@@ -27,12 +27,15 @@ export function progressOn(sink: Sink, colour: Colours): Progress {
   };
   const show = (text: string) => {
     if (!sink.terminal) return;
-    const trail = done.length > 0 ? `${done.join(' · ')} · ` : '';
     // Longer than the line would wrap, and a wrapped line cannot be erased.
     const room = Math.max(10, sink.columns - 1);
     const head = text.slice(0, room);
-    const rest = trail.slice(Math.max(0, trail.length + head.length - room));
-    sink.write(`${ERASE}${colour.dim(rest)}${head}`);
+    let trail = '';
+    for (const name of done.toReversed()) {
+      if (trail.length + name.length + 3 + head.length > room) break;
+      trail = `${name} · ${trail}`;
+    }
+    sink.write(ERASE + (trail === '' ? '' : colour.dim(trail)) + head);
     shown = true;
   };
   const observer = (raw: ReloadEvent) => {

@@ -37,10 +37,10 @@ function facts(report: ReloadReport, style: Style): string[] {
   const { haproxy, listeners, mode, previous, reserved, phases } = report;
   const old = haproxy.oldPid === undefined ? 'no HAProxy ran before' : `process ${haproxy.oldPid} drains`;
   const before = previous === undefined ? '' : `, generation ${previous} before it`;
-  const lines = [
-    `HAProxy ${haproxy.version}, process ${haproxy.pid} (${mode}); ${old}${before}`,
-    `${listeners.sameSocket} of ${listeners.kept} kept listeners stayed on the very same socket`,
-  ];
+  const lines = [`HAProxy ${haproxy.version}, process ${haproxy.pid} (${mode}); ${old}${before}`];
+  if (listeners.kept > 0) {
+    lines.push(`${listeners.sameSocket} of ${count(listeners.kept, 'kept listener')} stayed on the very same socket`);
+  }
   if (reserved.added !== '') lines.push(`reserved ${portsText(reserved.added, style)}`);
   if (reserved.removed !== '') lines.push(`released ${portsText(reserved.removed, style)}`);
   const total = phases.reduce((sum, { ms }) => sum + ms, 0);
