@@ -531,13 +531,6 @@ export const CORPUS: readonly Case[] = [
     files: { 'a.cfg': hardened(lines('bind :8300', 'server s 10.9.0.1:80', 'server t [fd00::1]:80')) },
   },
   // left to HAProxy
-  {
-    name: 'inherited descriptor',
-    unknown: ['fd@0'],
-    setup: 'true',
-    config: lines('bind :8293', 'bind fd@0'),
-    since: '9.9',
-  },
   { name: 'host name', unknown: ['localhost:8294'], config: lines('bind localhost:8294', 'bind :8295') },
   // refused by both
   ...[

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatIPv6, parseBareEndpoint, parseIP } from '../../src/haproxy/address.js';
+import { parseBareEndpoint } from '../../src/haproxy/address.js';
+import { formatIPv6, parseIP } from '../../src/haproxy/ip.js';
 
 describe('IP addresses', () => {
   it.each([

@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { readListeners } from '../../src/haproxy/binds.js';
 import { readConfiguration, type ReadOptions } from '../../src/haproxy/config.js';
@@ -177,6 +178,66 @@ describe('directories', () => {
     for (const name of names) writeFileSync(join(directory, 'd', `${name}.cfg`), 'listen a\n');
     const order = ['10', '9', 'B', 'Z', '_x', 'a', '~t', 'é'].map((name) => `d/${name}.cfg`);
     expect(readConfiguration(['d'], options(directory)).files).toEqual(order);
+  });
+});
+
+describe('any text at all', () => {
+  const words = [
+    'listen a',
+    'bind',
+    ':80',
+    '*:1-3',
+    '"',
+    "'",
+    '\\',
+    '\\x4',
+    '$',
+    '${',
+    '}',
+    '[*]',
+    '-',
+    '#',
+    '.if',
+    '.elif',
+    '.else',
+    '.endif',
+  ];
+  const more = [
+    'global',
+    'setenv A b',
+    'peers p',
+    'peer',
+    '(',
+    ')',
+    '&&',
+    '!',
+    'streq(',
+    ',',
+    '@',
+    'unix@',
+    '::',
+    '\t',
+    ' ',
+    '\r',
+    '\n',
+    '\n',
+  ];
+  const piece = fc.oneof(fc.constantFrom(...words, ...more), fc.string({ maxLength: 4 }));
+
+  it('is read or refused with file and line, never a defect', () => {
+    const directory = files({});
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 40 }), (pieces) => {
+        writeFileSync(join(directory, 'a.cfg'), `listen first\n${pieces.join('')}\n`);
+        try {
+          readListeners(readConfiguration(['a.cfg'], options(directory)));
+        } catch (error) {
+          expect((error as { code?: string }).code).toMatch(/^BERTH_CONFIG_(SYNTAX|UNREADABLE)$/);
+          expect((error as Error).message).toMatch(/^a\.cfg:\d+: /);
+        }
+      }),
+      { numRuns: 1000 },
+    );
   });
 });
 
