@@ -12,10 +12,10 @@ struct Opened : Completion {
       Napi::Array pair = Napi::Array::New(env, 2);
       pair.Set(0u, Napi::Number::New(env, id));
       pair.Set(1u, Napi::Number::New(env, static_cast<double>(inode->value)));
-      deferred.Resolve(pair);
+      resolve(env, pair);
     } else {
       Instance::of(env)->namespaces.erase(id);
-      deferred.Reject(toError(env, inode->failure).Value());
+      reject(env, inode->failure);
     }
   }
   uint32_t id = 0;
@@ -28,8 +28,10 @@ Napi::Value openNamespace(const Info& info) {
   std::string path = in.missing(0) ? "" : in.text(0);
   if (in.bad()) return info.Env().Undefined();
   Instance* instance = Instance::of(info.Env());
-  auto* opened = new Opened(info.Env());
-  Napi::Promise promise = opened->deferred.Promise();
+  auto opening = std::make_unique<Opened>(info.Env());
+  Napi::Value promise = opening->promise;
+  if (promise.IsEmpty()) return promise;
+  Opened* opened = opening.release();
   opened->id = instance->nextId++;
   instance->begin(info.Env());
   uint32_t id = opened->id;

@@ -62,10 +62,18 @@ class Args {
 
 // What a thread hands back to the event loop.
 struct Completion {
-  explicit Completion(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
+  // While a worker is being ended no promise can be made: `promise` is empty then, and nothing may be begun.
+  explicit Completion(Napi::Env env) {
+    napi_value made = nullptr;
+    if (napi_create_promise(env, &deferred, &made) == napi_ok) promise = Napi::Value(env, made);
+  }
   virtual ~Completion() = default;
   virtual void settle(Napi::Env env) = 0;
-  Napi::Promise::Deferred deferred;
+  void resolve(Napi::Env env, Napi::Value value) { napi_resolve_deferred(env, deferred, value); }
+  void reject(Napi::Env env, const Failure& failure) { napi_reject_deferred(env, deferred, toError(env, failure).Value()); }
+
+  napi_deferred deferred = nullptr;
+  Napi::Value promise;  // valid only in the call that made it
 };
 
 template <typename T>
@@ -74,9 +82,9 @@ struct Answer : Completion {
   Answer(Napi::Env env, Convert to) : Completion(env), convert(std::move(to)) {}
   void settle(Napi::Env env) override {
     if (result->ok()) {
-      deferred.Resolve(convert(env, result->value));
+      resolve(env, convert(env, result->value));
     } else {
-      deferred.Reject(toError(env, result->failure).Value());
+      reject(env, result->failure);
     }
   }
   Convert convert;
@@ -92,14 +100,14 @@ class Instance {
   // Runs `work` on the thread of namespace `id`; the promise is settled with what `convert` makes of its result.
   template <typename T>
   Napi::Value run(Napi::Env env, uint32_t id, std::function<Result<T>(int cancel)> work, typename Answer<T>::Convert convert) {
+    auto answer = std::make_shared<std::unique_ptr<Answer<T>>>(new Answer<T>(env, std::move(convert)));
+    Napi::Value promise = (*answer)->promise;
+    if (promise.IsEmpty()) return promise;
     auto found = namespaces.find(id);
     if (found == namespaces.end()) {
-      auto deferred = Napi::Promise::Deferred::New(env);
-      deferred.Reject(toError(env, Failure{EBADF, "namespace"}).Value());
-      return deferred.Promise();
+      (*answer)->reject(env, Failure{EBADF, "namespace"});
+      return promise;
     }
-    auto answer = std::make_shared<std::unique_ptr<Answer<T>>>(new Answer<T>(env, std::move(convert)));
-    Napi::Promise promise = (*answer)->deferred.Promise();
     begin(env);
     int cancel = found->second->cancel();
     found->second->post([this, answer, work = std::move(work), cancel] {

@@ -83,7 +83,8 @@ describeInNamespaces('owners and shared ports', () => {
     const copies = await kernel.duplicate(owner, [row.inode, 4294967295]);
     expect([...copies.keys()]).toEqual([row.inode]);
     expect(signalProcess(owner.pid, owner.startTicks, 9)).toBe(true);
-    while (await processInfo(owner.pid)) await new Promise(setImmediate);
+    await holder.exited;
+    expect(await processInfo(owner.pid)).toBeUndefined();
     expect((await kernel.boundSockets()).find(({ localPort }) => localPort === port)?.inode).toBe(row.inode);
     expect([...(await kernel.socketsOf(process.pid)).get(row.inode)!]).toEqual([...copies.values()]);
     kernel.close([...copies.values()]);

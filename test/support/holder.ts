@@ -1,10 +1,13 @@
 /** A process in a namespace that holds sockets as it is told; see holder.mjs. */
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Namespace } from './netns.js';
 
 export interface Holder {
   readonly pid: number;
+  /** Resolves when the process has ended with all of its threads: only then are its sockets closed. */
+  readonly exited: Promise<unknown>;
   /** Echoes what it is sent. libuv sets SO_REUSEADDR on it. */
   listen(host: string, port?: number): Promise<{ port: number }>;
   /** `halfOpen`: stays open on this side when the other side closes. */
@@ -36,6 +39,7 @@ export async function startHolder(netns: Pick<Namespace, 'spawn'>): Promise<Hold
   return Promise.resolve({
     // nsenter execs: the pid is the holder's own.
     pid: child.pid ?? 0,
+    exited: once(child, 'exit'),
     listen: (host, port = 0) => ask({ do: 'listen', host, port }),
     connect: (host, port, options = {}) => ask({ do: 'connect', host, port, ...options }),
     echo: (id, text) => ask({ do: 'echo', id, text }),
