@@ -12,6 +12,14 @@ import { describeInNamespaces, makeNamespace, type Namespace } from '../support/
 
 const COMMAND = '_getsocks\n';
 
+async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 describeInNamespaces('handoff', () => {
   let netns: Namespace;
   let kernel: OpenKernel;
@@ -53,14 +61,12 @@ describeInNamespaces('handoff', () => {
     child.stderr?.on('data', (data: Buffer) => (said += data.toString()));
     return {
       child,
-      listening: async (count: number) => {
-        for (;;) {
+      listening: (count: number) =>
+        until(async () => {
           const rows = (await kernel.boundSockets()).filter(({ state }) => state === 'LISTEN');
-          if (rows.length === count) return rows;
           if (child.exitCode !== null) throw new Error(said);
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
-      },
+          return rows.length === count ? rows : undefined;
+        }),
     };
   }
 
@@ -117,6 +123,11 @@ describeInNamespaces('handoff', () => {
       `global\n  stats socket ${stats} expose-fd listeners\n  stats socket ${stats}.shy\n${listeners(260, 20000)}`,
     );
     const rows = await listening(260);
+    await until(async () => {
+      const early = await kernel.getsocks(stats, 5000).catch(() => undefined);
+      if (early) kernel.close(early);
+      return early && existsSync(`${stats}.shy`) ? true : undefined;
+    });
     const before = openFiles();
     const received = await kernel.getsocks(stats, 5000);
     const inodes = new Set(received.map(inode));
@@ -132,7 +143,11 @@ describeInNamespaces('handoff', () => {
       `global\n  stats socket ${stats}\nlisten a\n  bind abns@berth-test\n  bind 127.0.0.1:20000\n`,
     );
     await listening(1);
-    const found = await kernel.unixListenersOf(child.pid!);
+    // HAProxy opens its listeners one protocol after the other.
+    const found = await until(async () => {
+      const now = await kernel.unixListenersOf(child.pid!);
+      return now.length === 2 ? now : undefined;
+    });
     expect(found.find(({ endpoint: { abstract } }) => abstract)?.endpoint.path).toBe('berth-test');
     expect(found.find(({ endpoint: { abstract } }) => !abstract)?.endpoint.path).toMatch(`${stats}.`);
   });
