@@ -2,7 +2,7 @@
 import { BerthError } from '../errors.js';
 import { bindConflicts, duplicateBinds } from '../model/conflicts.js';
 import type { Bind, Listeners } from '../model/bind.js';
-import { endpointKey, formatEndpoint } from '../model/endpoint.js';
+import { endpointKey, formatEndpoint, isWildcard } from '../model/endpoint.js';
 import type { Action, BindConflict, Plan, SecureStep, ServedSocket } from '../model/plan.js';
 import type { Verdict } from '../model/verdict.js';
 import type { Settings } from '../settings.js';
@@ -10,7 +10,7 @@ import { verdictSentence } from './describe.js';
 import type { HAProxyBuild } from './env.js';
 import { rungsFor } from './ladder.js';
 import { match } from './match.js';
-import { planReservation } from './reservation.js';
+import { isExposed, planReservation } from './reservation.js';
 import type { Reservations } from './reserve.js';
 
 export { isServable, rungsFor } from './ladder.js';
@@ -38,14 +38,14 @@ export interface PlanInput {
  * @throws BERTH_RESERVE_LIMIT, BERTH_NO_DESCRIPTORS (then no verdict is worth anything), BERTH_INTERNAL for a missing verdict
  */
 export function makePlan(input: PlanInput): Plan {
-  const { listeners, verdicts, settings, build } = input;
+  const { listeners, verdicts, reservations, settings, build } = input;
   const { keep, open, close } = match(input);
-  const reserve = planReservation([...listeners.binds, ...(input.leftOut ?? [])], input.reservations, settings.reserve);
+  const reserve = planReservation([...listeners.binds, ...(input.leftOut ?? [])], reservations, settings.reserve);
   const steps = open.map((bind) => secureStep(bind, verdictOf(bind, verdicts), input));
   return {
     keep,
     open: steps.filter((step) => !isHopeless(step)),
-    close: close.filter(({ endpoint }) => !isBerths(endpoint, settings.stateDir)),
+    close: close.filter(({ endpoint }) => !isBerths(endpoint, settings.stateDir) && !isSender(endpoint, reservations)),
     quarantine: steps.filter(isHopeless),
     unknown: listeners.unknown,
     reserve,
@@ -106,6 +106,12 @@ function isHopeless({ rungs }: SecureStep): boolean {
 /** Sockets that Berth had HAProxy open for itself (the private stats socket of a generation). */
 function isBerths(endpoint: ServedSocket['endpoint'], stateDir: string): boolean {
   return endpoint.kind === 'unix' && endpoint.path.startsWith(`${stateDir}/`);
+}
+
+/** HAProxy's own socket for log lines: UDP has no LISTEN, but a wildcard with a port that the kernel gave out is no bind's. */
+function isSender(endpoint: ServedSocket['endpoint'], { ephemeral, reserved }: Reservations): boolean {
+  if (endpoint.kind === 'unix' || endpoint.transport === 'tcp' || !isWildcard(endpoint)) return false;
+  return isExposed(endpoint.port, ephemeral, reserved);
 }
 
 function duplicateWarning(conflict: BindConflict): string {
