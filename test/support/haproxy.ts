@@ -215,16 +215,19 @@ export interface ConfigurationOptions {
   readonly defaults?: readonly string[];
   /** What every listener forwards to. */
   readonly server?: string;
+  /** Further sections, their name first. */
+  readonly sections?: readonly (readonly string[])[];
 }
 
 /** A configuration with one TCP `listen` section per address; `lbN` by its place in the list, as lbagent writes it. */
 export function configuration(binds: readonly string[], options: ConfigurationOptions = {}): string {
-  const { global = [], defaults = [], server = '127.0.0.1:9000' } = options;
+  const { global = [], defaults = [], server = '127.0.0.1:9000', sections: more = [] } = options;
   const base = ['mode tcp', 'timeout connect 10s', 'timeout client 60s', 'timeout server 60s', ...defaults];
   const sections = [
     ['global', 'maxconn 4000', ...global],
     ['defaults', ...base],
     ...binds.map((bind, at) => [`listen lb${at}`, `bind ${bind}`, `server s ${server}`]),
+    ...more,
   ];
   return `${sections.map((lines) => lines.join('\n  ')).join('\n')}\n`;
 }
