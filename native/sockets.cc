@@ -62,18 +62,22 @@ SocketRow toRow(const uint8_t* data, size_t length, bool udp) {
   return row;
 }
 
-Failure dump(DiagSocket* diag, int family, const SocketQuery& query, const std::vector<uint8_t>& filter, const PortBits& bits,
-             std::vector<SocketRow>* rows) {
-  inet_diag_req_v2 request{};
-  request.sdiag_family = static_cast<uint8_t>(family);
-  request.sdiag_protocol = query.udp ? IPPROTO_UDP : IPPROTO_TCP;
-  request.idiag_states = query.states;
+template <typename Request>
+Failure dump(DiagSocket* diag, uint16_t type, const Request& request, const SocketQuery& query, std::vector<SocketRow>* rows) {
+  std::vector<uint8_t> filter;
+  if (query.byPort) {
+    std::vector<uint8_t> program = portProgram(query.ports);
+    nlattr attribute{static_cast<uint16_t>(sizeof(nlattr) + program.size()), INET_DIAG_REQ_BYTECODE};
+    append(&filter, &attribute, sizeof(attribute));
+    append(&filter, program.data(), program.size());
+  }
+  PortBits bits(query.ports);
   size_t before = rows->size();
   for (int attempt = 1;; attempt++) {
     bool interrupted = false;
-    Failure why = diag->ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request, filter, &interrupted,
-                            [&](uint16_t type, const uint8_t* data, size_t length) {
-                              if (type != SOCK_DIAG_BY_FAMILY || length < sizeof(inet_diag_msg)) return;
+    Failure why = diag->ask(type, NLM_F_DUMP, request, filter, &interrupted,
+                            [&](uint16_t answered, const uint8_t* data, size_t length) {
+                              if (answered != type || length < sizeof(inet_diag_msg)) return;
                               SocketRow row = toRow(data, length, query.udp);
                               if (!query.byPort || bits.has(row.localPort)) rows->push_back(row);
                             });
@@ -85,16 +89,18 @@ Failure dump(DiagSocket* diag, int family, const SocketQuery& query, const std::
 Failure readDiag(const SocketQuery& query, std::vector<SocketRow>* rows) {
   DiagSocket diag;
   if (Failure why = diag.open()) return why;
-  std::vector<uint8_t> filter;
-  if (query.byPort) {
-    std::vector<uint8_t> program = portProgram(query.ports);
-    nlattr attribute{static_cast<uint16_t>(sizeof(nlattr) + program.size()), INET_DIAG_REQ_BYTECODE};
-    append(&filter, &attribute, sizeof(attribute));
-    append(&filter, program.data(), program.size());
+  if (!query.udp) {
+    // The older request has both families in one walk over the hash tables, which is what a dump costs; ss(8) uses it, too.
+    inet_diag_req request{};
+    request.idiag_states = query.states;
+    return dump(&diag, TCPDIAG_GETSOCK, request, query, rows);
   }
-  PortBits bits(query.ports);
-  for (int family : {AF_INET, AF_INET6}) {
-    if (Failure why = dump(&diag, family, query, filter, bits, rows)) return why;
+  for (uint8_t family : {AF_INET, AF_INET6}) {
+    inet_diag_req_v2 request{};
+    request.sdiag_family = family;
+    request.sdiag_protocol = IPPROTO_UDP;
+    request.idiag_states = query.states;
+    if (Failure why = dump(&diag, SOCK_DIAG_BY_FAMILY, request, query, rows)) return why;
   }
   return {};
 }
