@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { BerthOptions } from './berth.js';
 import { readListeners } from './haproxy/binds.js';
 import { readConfiguration } from './haproxy/config.js';
-import { harden, hardenText } from './haproxy/harden.js';
+import { harden, hardenText, originalLine } from './haproxy/harden.js';
 import { type OpenHAProxy, openHAProxy } from './haproxy/haproxy.js';
 import { references } from './haproxy/references.js';
 import { type OpenKernel, openKernel } from './kernel/kernel.js';
@@ -97,26 +97,29 @@ function reader(settings: Settings, environment: NodeJS.ProcessEnv): ReadConfigu
       version: { major: build.major, minor: build.minor, text: build.version },
       features: build.features,
       maxBytes: settings.config.maxBytes,
+      ...localPeerOf(settings.haproxy.extraArguments),
       ...(workingDirectory === undefined ? {} : { workingDirectory }),
       ...(root === undefined ? {} : { root }),
     });
-    const lines = settings.harden === 'source' ? harden(configuration) : [];
-    const files = new Set(lines.map(({ file }) => file));
-    const text = (file: string) => readFileSync(join(root ?? '/', absolute(file)), 'utf8');
+    const added = settings.harden === 'source' ? harden(configuration) : [];
+    const byFile = new Map<string, typeof added>();
+    for (const line of added) byFile.set(absolute(line.file), [...(byFile.get(absolute(line.file)) ?? []), line]);
+    // One character a byte: a file need not be UTF-8, and only ASCII is added.
+    const hardened = ([file, lines]: readonly [string, typeof added]) =>
+      [file, Buffer.from(hardenText(readFileSync(join(root ?? '/', file), 'latin1'), lines), 'latin1')] as const;
     return Promise.resolve({
       listeners: readListeners(configuration),
       files: configuration.files.map(absolute),
       references: references(configuration),
-      harden: lines,
-      hardened: new Map(
-        [...files].map((file) => [
-          absolute(file),
-          hardenText(
-            text(file),
-            lines.filter((line) => line.file === file),
-          ),
-        ]),
-      ),
+      harden: added,
+      hardened: new Map([...byFile].map(hardened)),
+      originalLine: (file, line) => originalLine(line, byFile.get(absolute(file)) ?? []),
     });
   };
+}
+
+/** HAProxy's `-L NAME`: which `peer` line of a peers section is its own. */
+function localPeerOf(extraArguments: readonly string[]): { localPeer?: string } {
+  const localPeer = extraArguments[extraArguments.lastIndexOf('-L') + 1];
+  return extraArguments.includes('-L') && localPeer !== undefined ? { localPeer } : {};
 }

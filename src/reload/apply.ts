@@ -5,7 +5,7 @@
  * Order of side effects: lock, stage, check, reserve, secure, journal *handing over*, publish, hand over, verify, journal
  * *committed*, retire the old, release what is no longer needed. Undo runs backwards.
  */
-import { toBerthError } from '../errors.js';
+import { BerthError, toBerthError } from '../errors.js';
 import type { Bind } from '../model/bind.js';
 import { endpointKey } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
@@ -27,7 +27,6 @@ import { type Outcome, listenerRecords, reportOf } from './reload-report.js';
 import { addReservations, releaseReservations } from './reserve.js';
 import { stageGeneration } from './stage-generation.js';
 import { retire } from './standalone.js';
-import { stopTimes } from './stop-times.js';
 import { switchOver } from './switch.js';
 import { Transaction } from './transaction.js';
 import { Unsolved, unservable } from './unsolved.js';
@@ -49,19 +48,27 @@ export async function reload(host: HostContext, request: ReloadRequest): Promise
     const context = { ...host, journal };
     const recovery = await recover(context);
     const without = new Map<string, SecureStep>();
-    for (;;) {
+    for (let changes = 0; ;) {
       try {
         return await attempt(context, request, without, recovery);
       } catch (error) {
-        if (!(error instanceof Unsolved)) throw error;
         // What the ladder could not secure is left out of the next attempt from the start; each one leaves out more.
-        for (const step of error.steps) without.set(endpointKey(step.bind.endpoint), step);
+        if (error instanceof Unsolved)
+          for (const step of error.steps) without.set(endpointKey(step.bind.endpoint), step);
+        else if (!changedMeanwhile(error) || ++changes > CHANGES) throw error;
       }
     }
   } finally {
     await journal?.close();
     lock.release();
   }
+}
+
+/** An agent that renders its configuration while it is read (lbagent swaps a symlink) is followed so many times. */
+const CHANGES = 3;
+
+function changedMeanwhile(error: unknown): boolean {
+  return error instanceof BerthError && error.code === 'BERTH_CONFIG_UNREADABLE' && error.details['changed'] === true;
 }
 
 async function attempt(
@@ -85,7 +92,7 @@ async function attempt(
     );
     begun = generation;
     await context.journal.begin(beginEntry(generation, assessment));
-    await transaction.phase('check', () => checkStaged(context, generation));
+    await transaction.phase('check', () => checkStaged(context, generation, reading));
     await context.journal.append({ kind: 'staged' }, { kind: 'checked' });
 
     await transaction.phase('reserve', () => reserve(context, transaction, assessment));
@@ -124,7 +131,8 @@ async function lookAround(
   without: ReadonlyMap<string, SecureStep>,
 ): Promise<Assessment> {
   const wanted = without.size === 0 ? reading : withoutListeners(reading, without);
-  const assessment = await assess(context, wanted, build, true, await stopTimes(context.state));
+  const leftOut = [...without.values()].map(({ bind }) => bind);
+  const assessment = await assess(context, wanted, build, { keepGuards: true, leftOut });
   try {
     const { plan } = assessment;
     if (plan.conflicts.length > 0) throw conflictError(plan.conflicts);
@@ -215,7 +223,7 @@ async function goBack(
     work.catch((error: unknown) => context.observer({ type: 'warning', text: String(error) }));
   await tell(context.journal.append({ kind: 'aborting', reason }));
   for (const text of await transaction.rollBack()) context.observer({ type: 'warning', text });
-  removeRunFiles(context, generation.number);
+  removeRunFiles(context, generation.number, 'ended');
   await tell(markFailed(generation, reason));
   await tell(context.journal.append({ kind: 'aborted' }));
 }

@@ -1,5 +1,6 @@
 /** From what is wanted and what serves now to the plan: survey, probe, diagnose. Changes nothing; may keep guards. */
 import { endpointKey } from '../model/endpoint.js';
+import type { Bind } from '../model/bind.js';
 import type { Endpoint, InetEndpoint } from '../model/endpoint.js';
 import type { Plan } from '../model/plan.js';
 import type { Verdict } from '../model/verdict.js';
@@ -8,6 +9,7 @@ import { type DiagnosisContext, diagnose } from './diagnose.js';
 import type { Descriptor, HAProxyBuild, ProbeResult } from './env.js';
 import { makePlan, match } from './plan.js';
 import { type Reservations, readReservations } from './reserve.js';
+import { stopTimes } from './stop-times.js';
 import { type Survey, survey } from './survey.js';
 
 export interface Assessment extends Survey {
@@ -20,18 +22,20 @@ export interface Assessment extends Survey {
   readonly diagnosis: DiagnosisContext;
 }
 
-type AssessContext = Pick<ReloadContext, 'kernel' | 'haproxy' | 'ledger' | 'settings'>;
+type AssessContext = Pick<ReloadContext, 'kernel' | 'haproxy' | 'ledger' | 'settings' | 'state'>;
 
-/**
- * @param keepGuards keep the sockets of the successful test binds; on a throw none is left open
- * @param stoppedAt when Berth told a process to finish: pid → ISO time
- */
+export interface AssessOptions {
+  /** Keep the sockets of the successful test binds; on a throw none is left open. */
+  readonly keepGuards: boolean;
+  /** Binds that are not in the reading any more because nothing frees their port: it stays reserved for the next reload. */
+  readonly leftOut?: readonly Bind[];
+}
+
 export async function assess(
   context: AssessContext,
   reading: Reading,
   build: HAProxyBuild,
-  keepGuards: boolean,
-  stoppedAt: ReadonlyMap<number, string>,
+  { keepGuards, leftOut = [] }: AssessOptions,
 ): Promise<Assessment> {
   const { kernel, haproxy, ledger, settings } = context;
   const [{ running, served }, reservations] = await Promise.all([
@@ -42,7 +46,7 @@ export async function assess(
   const matched = match({ listeners: reading.listeners, served, build, mode });
   // What HAProxy will bind anew beside its own old socket gets a guard too, so that nobody comes in between.
   const anew = matched.keep.filter(({ handedOver }) => !handedOver).map(({ bind }) => bind);
-  const diagnosis: DiagnosisContext = { running, stoppedAt };
+  const diagnosis: DiagnosisContext = { running, stoppedAt: stopTimes(context.state) };
   const guards = new Map<string, Descriptor>();
   try {
     const results = await kernel.probe(ownEndpoints([...matched.open, ...anew].map(({ endpoint }) => endpoint)), {
@@ -60,6 +64,7 @@ export async function assess(
       build,
       mode,
       harden: reading.harden,
+      leftOut,
     });
     return { running, served, mode, reservations, verdicts, plan, guards, diagnosis };
   } catch (error) {

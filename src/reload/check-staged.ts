@@ -1,5 +1,5 @@
 import { BerthError } from '../errors.js';
-import type { ReloadContext } from './context.js';
+import type { Reading, ReloadContext } from './context.js';
 import type { HAProxyMessage } from './env.js';
 import type { Generation } from './generations.js';
 
@@ -11,9 +11,10 @@ import type { Generation } from './generations.js';
 export async function checkStaged(
   context: Pick<ReloadContext, 'haproxy'>,
   generation: Generation,
+  reading: Reading,
 ): Promise<HAProxyMessage[]> {
   const { ok, messages } = await context.haproxy.check(generation.command);
-  const own = messages.map((message) => inUsersWords(message, generation));
+  const own = messages.map((message) => inUsersWords(message, generation, reading));
   if (ok) return own;
   const alerts = own.filter(({ level }) => level === 'ALERT');
   const said = (alerts.length > 0 ? alerts : own).map(({ text }) => text);
@@ -27,12 +28,12 @@ export async function checkStaged(
   );
 }
 
-function inUsersWords(message: HAProxyMessage, { toOriginal }: Generation): HAProxyMessage {
-  const { level, text, file, line } = message;
-  return {
-    level,
-    text: toOriginal(text),
-    ...(file === undefined ? {} : { file: toOriginal(file) }),
-    ...(line === undefined ? {} : { line }),
-  };
+function inUsersWords(message: HAProxyMessage, generation: Generation, reading: Reading): HAProxyMessage {
+  const { level, file, line } = message;
+  const users = file === undefined ? undefined : generation.toOriginal(file);
+  const text = generation.toOriginal(message.text);
+  if (users === undefined || line === undefined)
+    return { level, text, ...(users === undefined ? {} : { file: users }) };
+  const original = reading.originalLine(users, line);
+  return { level, text: text.replace(`${users}:${line}`, `${users}:${original}`), file: users, line: original };
 }

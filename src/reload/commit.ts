@@ -4,7 +4,7 @@ import { BerthError } from '../errors.js';
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
-import { type Generation, updateMeta } from './generations.js';
+import { type Generation, servingNumber } from './generations.js';
 import { prune } from './prune.js';
 import { markGood, publish } from './publish.js';
 import { releaseReservations } from './reserve.js';
@@ -55,10 +55,11 @@ export async function commit(
   await context.journal.append({ kind: 'committing', pidFile });
   if (serving) {
     if (mode === 'standalone') writePidFile(pidFile, serving.pid);
-    await rememberProcess(context.state.path, serving);
+    rememberProcess(context.state.path, serving);
   }
-  await publish(context.state, generation);
-  const good = await markGood(listeners === undefined ? generation : await updateMeta(generation, { listeners }));
+  // A master that reads the user's own files has nothing published before it is proven.
+  if ((await servingNumber(context.state)) !== generation.number) await publish(context.state, generation);
+  const good = await markGood(generation, new Date(), listeners);
   await context.journal.append({ kind: 'committed' });
   return good;
 }
@@ -78,7 +79,15 @@ export async function tidyUp(
   return released;
 }
 
-/** The handoff socket and the pid file of one handover; its stats socket lives as long as the HAProxy that answers on it. */
-export function removeRunFiles(context: Pick<ReloadContext, 'state'>, generation: number): void {
-  for (const name of ['handoff', 'pid']) rmSync(context.state.socket(`${generation}.${name}`), { force: true });
+/**
+ * The handoff socket and the pid file of one handover; its stats socket lives as long as the HAProxy that answers on it, and
+ * goes with one that was `ended`.
+ */
+export function removeRunFiles(
+  context: Pick<ReloadContext, 'state'>,
+  generation: number,
+  of: 'serving' | 'ended' = 'serving',
+): void {
+  const names = of === 'serving' ? ['handoff', 'pid'] : ['handoff', 'pid', 'stats'];
+  for (const name of names) rmSync(context.state.socket(`${generation}.${name}`), { force: true });
 }

@@ -47,7 +47,9 @@ export interface Reading {
   /** Lines that `harden: source` adds; empty where it is off. */
   readonly harden: Plan['harden'];
   /** The whole text of the files with these lines in them, by absolute path. */
-  readonly hardened: ReadonlyMap<string, string>;
+  readonly hardened: ReadonlyMap<string, Buffer>;
+  /** The user's line of a line that HAProxy names in a hardened file; the same number for other files. */
+  readonly originalLine: (file: string, line: number) => number;
 }
 
 /** Given by the one who puts the rooms together: `reload` does not know how a configuration is read. */

@@ -1,4 +1,5 @@
 /** Files that must survive a crash: written aside, flushed, renamed. Errors name the path and the errno. */
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
@@ -89,4 +90,16 @@ export async function inParallel<T>(
 /** Remove a directory and all in it; one that does not exist is fine. */
 export async function removeTree(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
+}
+
+/** Like {@link replaceFile}, whole or not at all, but not flushed: for what may be lost with a crash of the machine. */
+export function replaceHint(path: string, data: string): void {
+  const aside = `${path}.new`;
+  try {
+    rmSync(aside, { force: true });
+    writeFileSync(aside, data, { mode: 0o600, flag: 'wx' });
+    renameSync(aside, path);
+  } catch (error) {
+    throw stateWriteError(error, 'write a note', path);
+  }
 }

@@ -28,7 +28,7 @@ export async function preflightConfiguration(
   check: Checked,
 ): Promise<PreflightReport> {
   const stoppedAt = stopTimes(context.state);
-  const assessment = await assess(context, reading, build, false, stoppedAt);
+  const assessment = await assess(context, reading, build, { keepGuards: false });
   const { plan, reservations, running } = assessment;
   const describe = describer(context, reservations);
   const listeners = [
@@ -85,7 +85,7 @@ export async function planConfiguration(
   check: Checked,
 ): Promise<PlanReport> {
   const stoppedAt = stopTimes(context.state);
-  const { plan, reservations, running, served } = await assess(context, reading, build, false, stoppedAt);
+  const { plan, reservations, running, served } = await assess(context, reading, build, { keepGuards: false });
   return {
     plan,
     ephemeral: ephemeralFacts(reservations),

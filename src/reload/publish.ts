@@ -30,9 +30,13 @@ export async function unpublish(
   await updateMeta(generation, { state: 'rolled-back', failure: why });
 }
 
-/** The generation was verified and committed: it is the last good one from now on. */
-export function markGood(generation: Generation, now = new Date()): Promise<Generation> {
-  return updateMeta(generation, { good: true, goodSince: now.toISOString() });
+/**
+ * The generation was verified and committed: it is the last good one from now on.
+ * @param listeners how many it serves, where that is known
+ */
+export function markGood(generation: Generation, now = new Date(), listeners?: number): Promise<Generation> {
+  const good = { good: true, goodSince: now.toISOString() };
+  return updateMeta(generation, listeners === undefined ? good : { ...good, listeners });
 }
 
 /** The generation never served; it is kept for inspection. @param why what HAProxy or Berth said */

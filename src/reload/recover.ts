@@ -94,9 +94,11 @@ async function goBack(
   newcomer: ProcessInfo | undefined,
 ): Promise<string[]> {
   const done: string[] = [];
-  if (newcomer && begin.mode !== 'master-worker') {
-    await endProcess(context, newcomer);
-    done.push(`ended haproxy[${newcomer.pid}], which was not proven`);
+  if (begin.mode !== 'master-worker') {
+    for (const process of await newcomers(context, begin, newcomer)) {
+      await endProcess(context, process);
+      done.push(`ended haproxy[${process.pid}], which was not proven`);
+    }
   }
   if (generation) {
     const why = `the run that made it ended after "${records.at(-1)?.kind ?? 'begin'}"`;
@@ -113,7 +115,7 @@ async function goBack(
     const released = await releaseReservations(context.kernel, context.ledger, parsePorts(reserving.ports));
     if (released.ranges.length > 0) done.push('released the ports that it had reserved');
   }
-  removeRunFiles(context, begin.generation);
+  removeRunFiles(context, begin.generation, 'ended');
   return done.length > 0 ? done : ['nothing had been changed'];
 }
 
@@ -142,9 +144,20 @@ async function newProcess(
     const worker = (await context.haproxy.find().catch(() => undefined))?.worker;
     return worker && (worker.pid !== begin.old?.pid || worker.startTicks !== begin.old.startTicks) ? worker : undefined;
   }
+  return (await newcomers(context, begin, undefined))[0];
+}
+
+/** All of them: a start that was cut off may have a parent that waits and a child that serves, or have been repeated. */
+async function newcomers(
+  context: ReloadContext,
+  begin: Record<'begin'>,
+  known: ProcessInfo | undefined,
+): Promise<ProcessInfo[]> {
   const directory = `${context.state.generations}/${begin.generation}/`;
-  const processes = await context.kernel.haproxyProcesses();
-  return processes.find(({ pid, argv }) => pid !== begin.old?.pid && argv.some((word) => word.startsWith(directory)));
+  const others = (await context.kernel.haproxyProcesses()).filter(
+    ({ pid, argv }) => pid !== begin.old?.pid && pid !== known?.pid && argv.some((word) => word.startsWith(directory)),
+  );
+  return known ? [known, ...others] : others;
 }
 
 /** Is there anything of ours that needs a look; for `berth status`. */

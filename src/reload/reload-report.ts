@@ -32,6 +32,7 @@ export function reportOf(outcome: Outcome & Afterwards): ReloadReport {
   const { assessment, generation, switched, leftOut, build, recovery } = outcome;
   const { plan, running, mode } = assessment;
   const { verification } = switched;
+  const elsewhere = new Set([...verification.replaced, ...verification.missing]);
   const odd = verification.replaced.length + verification.extra.length > 0 ? [describeVerification(verification)] : [];
   return {
     outcome: leftOut.length > 0 ? 'served-in-part' : 'served',
@@ -42,7 +43,7 @@ export function reportOf(outcome: Outcome & Afterwards): ReloadReport {
     listeners: {
       served: verification.served,
       kept: plan.keep.length,
-      sameSocket: verification.sameSocket,
+      sameSocket: plan.keep.filter(({ bind, handedOver }) => handedOver && !elsewhere.has(bind)).length,
       opened: plan.open.length,
       closed: plan.close.length,
     },

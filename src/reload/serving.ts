@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFile } from './files.js';
+import { replaceHint } from './files.js';
 
 export interface ServingProcess {
   readonly pid: number;
@@ -12,12 +12,12 @@ export function rememberedProcess(stateDir: string): Promise<ServingProcess | un
   try {
     const found = JSON.parse(readFileSync(join(stateDir, 'serving.json'), 'utf8')) as Partial<ServingProcess> | null;
     const isOne = typeof found?.pid === 'number' && typeof found.startTicks === 'string';
-    return Promise.resolve(isOne ? ({ pid: found.pid, startTicks: found.startTicks } as ServingProcess) : undefined);
+    return Promise.resolve(isOne ? ({ pid: found.pid, startTicks: found.startTicks }) : undefined);
   } catch {
     return Promise.resolve(undefined);
   }
 }
 
-export async function rememberProcess(stateDir: string, { pid, startTicks }: ServingProcess): Promise<void> {
-  await replaceFile(join(stateDir, 'serving.json'), JSON.stringify({ pid, startTicks }));
+export function rememberProcess(stateDir: string, { pid, startTicks }: ServingProcess): void {
+  replaceHint(join(stateDir, 'serving.json'), JSON.stringify({ pid, startTicks }));
 }

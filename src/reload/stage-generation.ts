@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { BerthError } from '../errors.js';
 import { endpointKey, formatEndpoint } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
 import type { ReloadRequest } from './apply.js';
@@ -7,11 +8,42 @@ import type { Assessment } from './assess.js';
 import type { Reading, ReloadContext } from './context.js';
 import type { HAProxyBuild } from './env.js';
 import type { Generation } from './generations.js';
+import { markFailed } from './publish.js';
 import { withoutBinds } from './quarantine.js';
 import { stage } from './stage.js';
 
-/** Copy what HAProxy is going to read into a new generation, without the listeners that are left out. */
+/**
+ * Copy what HAProxy is going to read into a new generation, without the listeners that are left out.
+ * @throws BERTH_CONFIG_UNREADABLE with `details.changed` where the copy asks for other listeners than what was read: then
+ *   the plan is for a configuration that is gone
+ */
 export async function stageGeneration(
+  context: ReloadContext,
+  request: ReloadRequest,
+  reading: Reading,
+  leftOut: readonly SecureStep[],
+  assessment: Assessment,
+  build: HAProxyBuild,
+): Promise<Generation> {
+  const generation = await copy(context, request, reading, leftOut, assessment, build);
+  const staged = await context.read({ ...request, root: join(generation.directory, 'root') }, build);
+  const gone = new Set(leftOut.map(({ bind }) => endpointKey(bind.endpoint)));
+  const planned = places(reading).filter((key) => !gone.has(key));
+  if (planned.join() === places(staged).join()) return generation;
+  const why = 'The configuration was changed while it was read';
+  await markFailed(generation, why);
+  throw new BerthError('BERTH_CONFIG_UNREADABLE', `${why}: ${request.sources.join(' ')}`, {
+    step: 'stage',
+    advice: 'Something rewrites the configuration; run the command again when it has finished',
+    details: { changed: true },
+  });
+}
+
+function places({ listeners }: Reading): string[] {
+  return listeners.binds.map(({ endpoint }) => endpointKey(endpoint)).sort();
+}
+
+async function copy(
   context: ReloadContext,
   request: ReloadRequest,
   reading: Reading,
@@ -47,22 +79,16 @@ function privateConfiguration(statsSocket: string): string {
 }
 
 /** New text of the files that `harden` and quarantine change, by absolute path. */
-function rewrite(
-  request: ReloadRequest,
-  reading: Reading,
-  leftOut: readonly SecureStep[],
-): Map<string, string | Buffer> {
+function rewrite(request: ReloadRequest, reading: Reading, leftOut: readonly SecureStep[]): Map<string, Buffer> {
   if (leftOut.length === 0) return new Map(reading.hardened);
   const absolute = (file: string) => resolve(request.workingDirectory ?? '.', file);
   const keys = new Set(leftOut.map(({ bind }) => endpointKey(bind.endpoint)));
   const binds = reading.listeners.binds.filter(({ endpoint }) => keys.has(endpointKey(endpoint)));
+  const bytes = (file: string) =>
+    reading.hardened.get(absolute(file)) ?? readFileSync(join(request.root ?? '/', absolute(file)));
   // One character a byte: a file need not be UTF-8, and what is not touched must not change.
-  const bytes = (file: string) => {
-    const hardened = reading.hardened.get(absolute(file));
-    return hardened === undefined ? readFileSync(join(request.root ?? '/', absolute(file))) : Buffer.from(hardened);
-  };
   const left = withoutBinds(reading.listeners, binds, (file) => bytes(file).toString('latin1'));
-  return new Map<string, string | Buffer>([
+  return new Map([
     ...reading.hardened,
     ...[...left].map(([file, text]) => [absolute(file), Buffer.from(text, 'latin1')] as const),
   ]);

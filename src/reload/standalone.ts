@@ -115,7 +115,7 @@ export async function retire(
     await context.journal.append({ kind: 'retiring', pid: old.pid, startTicks: old.startTicks });
     await context.haproxy.signal(old, 'SIGUSR1');
   }
-  await rememberStop(context.state, old.pid);
+  rememberStop(context.state, old.pid);
   const warnings: string[] = [];
   if (!(await stopsListening(context.kernel, old, 2000))) {
     warnings.push(`haproxy[${old.pid}] was told to finish (SIGUSR1) and still listens; see berth status`);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFile } from './files.js';
+import { replaceHint } from './files.js';
 import type { StateDir } from './state-dir.js';
 
 /** More processes than this never drain at once on a sane host; the oldest are forgotten. */
@@ -17,9 +17,9 @@ export function stopTimes(state: Pick<StateDir, 'path'>): ReadonlyMap<number, st
   }
 }
 
-export async function rememberStop(state: Pick<StateDir, 'path'>, pid: number, now = new Date()): Promise<void> {
+export function rememberStop(state: Pick<StateDir, 'path'>, pid: number, now = new Date()): void {
   const times = [...stopTimes(state)].filter(([other]) => other !== pid).slice(1 - REMEMBERED);
-  await replaceFile(join(state.path, 'stopped.json'), JSON.stringify([...times, [pid, now.toISOString()]]));
+  replaceHint(join(state.path, 'stopped.json'), JSON.stringify([...times, [pid, now.toISOString()]]));
 }
 
 function isEntry(value: unknown): value is [number, string] {

@@ -23,8 +23,6 @@ export interface Verification {
    */
   readonly ok: boolean;
   readonly served: number;
-  /** Served through a socket that was handed over. */
-  readonly sameSocket: number;
   /** Not served by the process. */
   readonly missing: readonly Bind[];
   /** Served, but through another socket than the one handed over. */
@@ -47,16 +45,12 @@ export async function verify(
   const missing: Bind[] = [];
   const replaced: Bind[] = [];
   const wanted = new Set<string>();
-  let sameSocket = 0;
   for (const { bind, inodes } of expected) {
     const key = endpointKey(bind.endpoint);
     wanted.add(key);
     const found = served.get(key);
     if (!found) missing.push(bind);
-    else if (inodes.length > 0) {
-      if (found.some(({ inode }) => inodes.includes(inode))) sameSocket++;
-      else replaced.push(bind);
-    }
+    else if (inodes.length > 0 && !found.some(({ inode }) => inodes.includes(inode))) replaced.push(bind);
   }
   const extra = lenient
     ? []
@@ -66,7 +60,6 @@ export async function verify(
   return {
     ok: missing.length === 0,
     served: expected.length - missing.length,
-    sameSocket,
     missing,
     replaced,
     extra,

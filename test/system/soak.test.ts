@@ -20,7 +20,8 @@ describe.skipIf(why !== undefined)('a hundred reloads under load', () => {
       async (mode) => {
         lab = await Lab.open({ peer: true });
         await lab.startBackend([{ host: '169.254.0.100', port: 9000 }]);
-        const others = (round: number) => Array.from({ length: 30 }, (_, at) => `169.254.0.101:${9000 + ((round * 7 + at) % 200)}`);
+        const others = (round: number) =>
+          Array.from({ length: 30 }, (_, at) => `169.254.0.101:${9000 + ((round * 7 + at) % 200)}`);
         const text = (round: number) => configuration([...steady, ...others(round)], { server: '169.254.0.100:9000' });
         const config = lab.write('haproxy.cfg', text(0));
         const berth = await openBerth({
@@ -31,14 +32,23 @@ describe.skipIf(why !== undefined)('a hundred reloads under load', () => {
         for (let round = 1; round <= RELOADS; round++) {
           writeFileSync(config, text(round));
           const report = await berth.reload([config]);
-          expect(report, JSON.stringify(report)).toMatchObject({ outcome: 'served', listeners: { served: 50 }, repairs: [] });
+          expect(report, JSON.stringify(report)).toMatchObject({
+            outcome: 'served',
+            listeners: { served: 50 },
+            repairs: [],
+          });
           expect(report.warnings).toEqual([]);
           expect([...lab.listeners().keys()].sort()).toEqual([...steady, ...others(round)].sort());
         }
         const seen = await load.stop();
         await berth.close();
         expect(seen.ok).toBeGreaterThan(RELOADS);
-        expect({ refused: seen.refused, reset: seen.reset, eof: seen.eof, hung: seen.hung }).toEqual({ refused: 0, reset: 0, eof: 0, hung: 0 });
+        expect({ refused: seen.refused, reset: seen.reset, eof: seen.eof, hung: seen.hung }).toEqual({
+          refused: 0,
+          reset: 0,
+          eof: 0,
+          hung: 0,
+        });
       },
     );
   });
