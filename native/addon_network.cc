@@ -48,10 +48,12 @@ Napi::Value closeNamespace(const Info& info) {
   auto id = static_cast<uint32_t>(in.number(0));
   if (in.bad()) return info.Env().Undefined();
   Instance* instance = Instance::of(info.Env());
-  return instance->run<Done>(info.Env(), id, [](int) -> Result<Done> { return Done{}; }, [instance, id](Napi::Env env, Done&) {
-    instance->namespaces.erase(id);
-    return env.Undefined();
-  });
+  return instance->run<Done>(
+      info.Env(), id, [](int) -> Result<Done> { return Done{}; },
+      [instance, id](Napi::Env env, Done&) {
+        instance->namespaces.erase(id);
+        return env.Undefined();
+      });
 }
 
 struct ProbeAnswers {
@@ -78,7 +80,8 @@ Result<ProbeAnswers> probeAll(const std::vector<std::string>& addresses, const s
       while (name < answers.syscalls.size() && answers.syscalls[name] != result.failure.syscall) name++;
       if (name == answers.syscalls.size()) answers.syscalls.push_back(result.failure.syscall);
     }
-    answers.words.insert(answers.words.end(), {static_cast<int>(result.outcome), result.fd, result.failure.error, static_cast<int>(name)});
+    answers.words.insert(answers.words.end(),
+                         {static_cast<int>(result.outcome), result.fd, result.failure.error, static_cast<int>(name)});
   }
   return answers;
 }
@@ -92,18 +95,20 @@ Napi::Value probeCall(const Info& info) {
   auto packed = in.elements<uint32_t>(3, napi_uint32_array);
   ProbeOptions options{in.flag(4), in.flag(5)};
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<ProbeAnswers>(info.Env(), id,
-    [addresses = std::move(addresses), devices = std::move(devices), packed = std::move(packed), options](int) {
-      return probeAll(addresses, devices, packed, options);
-    },
-    [](Napi::Env env, ProbeAnswers& answers) -> Napi::Value {
-      Napi::Object result = Napi::Object::New(env);
-      Napi::Array names = Napi::Array::New(env, answers.syscalls.size());
-      for (uint32_t i = 0; i < answers.syscalls.size(); i++) names.Set(i, answers.syscalls[i]);
-      result.Set("words", toInt32Array(env, answers.words));
-      result.Set("syscalls", names);
-      return result;
-    });
+  return Instance::of(info.Env())
+      ->run<ProbeAnswers>(
+          info.Env(), id,
+          [addresses = std::move(addresses), devices = std::move(devices), packed = std::move(packed), options](int) {
+            return probeAll(addresses, devices, packed, options);
+          },
+          [](Napi::Env env, ProbeAnswers& answers) -> Napi::Value {
+            Napi::Object result = Napi::Object::New(env);
+            Napi::Array names = Napi::Array::New(env, answers.syscalls.size());
+            for (uint32_t i = 0; i < answers.syscalls.size(); i++) names.Set(i, answers.syscalls[i]);
+            result.Set("words", toInt32Array(env, answers.words));
+            result.Set("syscalls", names);
+            return result;
+          });
 }
 
 // sockets(id, udp, states, ports | null, source): Promise<{ rows, devices, fromProc }>
@@ -117,28 +122,31 @@ Napi::Value socketsCall(const Info& info) {
   if (query.byPort) query.ports = in.elements<uint16_t>(3, napi_uint16_array);
   query.source = static_cast<TableSource>(in.integer(4));
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<SocketTable>(info.Env(), id, [query = std::move(query)](int) { return readSockets(query); },
-    [](Napi::Env env, SocketTable& table) -> Napi::Value {
-      Napi::Object result = Napi::Object::New(env);
-      Napi::Array devices = Napi::Array::New(env, table.devices.size() * 2);
-      for (uint32_t i = 0; i < table.devices.size(); i++) {
-        devices.Set(2 * i, Napi::Number::New(env, table.devices[i].first));
-        devices.Set(2 * i + 1, Napi::String::New(env, table.devices[i].second));
-      }
-      // 100k rows are 8 MB: they are handed over, not copied.
-      auto* rows = new std::vector<SocketRow>(std::move(table.rows));
-      size_t bytes = rows->size() * sizeof(SocketRow);
-      if (bytes == 0) {
-        delete rows;
-        result.Set("rows", Napi::ArrayBuffer::New(env, 0));
-      } else {
-        result.Set("rows", Napi::ArrayBuffer::New(env, rows->data(), bytes,
-                                                  [](Napi::Env, void*, std::vector<SocketRow>* owned) { delete owned; }, rows));
-      }
-      result.Set("devices", devices);
-      result.Set("fromProc", Napi::Boolean::New(env, table.fromProc));
-      return result;
-    });
+  return Instance::of(info.Env())
+      ->run<SocketTable>(
+          info.Env(), id, [query = std::move(query)](int) { return readSockets(query); },
+          [](Napi::Env env, SocketTable& table) -> Napi::Value {
+            Napi::Object result = Napi::Object::New(env);
+            Napi::Array devices = Napi::Array::New(env, table.devices.size() * 2);
+            for (uint32_t i = 0; i < table.devices.size(); i++) {
+              devices.Set(2 * i, Napi::Number::New(env, table.devices[i].first));
+              devices.Set(2 * i + 1, Napi::String::New(env, table.devices[i].second));
+            }
+            // 100k rows are 8 MB: they are handed over, not copied.
+            auto* rows = new std::vector<SocketRow>(std::move(table.rows));
+            size_t bytes = rows->size() * sizeof(SocketRow);
+            if (bytes == 0) {
+              delete rows;
+              result.Set("rows", Napi::ArrayBuffer::New(env, 0));
+            } else {
+              result.Set("rows", Napi::ArrayBuffer::New(
+                                     env, rows->data(), bytes,
+                                     [](Napi::Env, void*, std::vector<SocketRow>* owned) { delete owned; }, rows));
+            }
+            result.Set("devices", devices);
+            result.Set("fromProc", Napi::Boolean::New(env, table.fromProc));
+            return result;
+          });
 }
 
 // unixListeners(id): Promise<(inode | abstract | path)[]>
@@ -146,16 +154,18 @@ Napi::Value unixListenersCall(const Info& info) {
   Args in(info);
   auto id = static_cast<uint32_t>(in.number(0));
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::vector<UnixListener>>(info.Env(), id, [](int) { return unixListeners(); },
-    [](Napi::Env env, std::vector<UnixListener>& listeners) -> Napi::Value {
-      Napi::Array result = Napi::Array::New(env, listeners.size() * 3);
-      for (uint32_t i = 0; i < listeners.size(); i++) {
-        result.Set(3 * i, Napi::Number::New(env, listeners[i].inode));
-        result.Set(3 * i + 1, Napi::Boolean::New(env, listeners[i].abstract));
-        result.Set(3 * i + 2, Napi::String::New(env, listeners[i].path));
-      }
-      return result;
-    });
+  return Instance::of(info.Env())
+      ->run<std::vector<UnixListener>>(
+          info.Env(), id, [](int) { return unixListeners(); },
+          [](Napi::Env env, std::vector<UnixListener>& listeners) -> Napi::Value {
+            Napi::Array result = Napi::Array::New(env, listeners.size() * 3);
+            for (uint32_t i = 0; i < listeners.size(); i++) {
+              result.Set(3 * i, Napi::Number::New(env, listeners[i].inode));
+              result.Set(3 * i + 1, Napi::Boolean::New(env, listeners[i].abstract));
+              result.Set(3 * i + 2, Napi::String::New(env, listeners[i].path));
+            }
+            return result;
+          });
 }
 
 // destroySocket(id, udp, v6, local, localPort, remote, remotePort, device, cookie): Promise<void>
@@ -172,7 +182,8 @@ Napi::Value destroyCall(const Info& info) {
   uint64_t cookie = std::strtoull(in.text(8).c_str(), nullptr, 10);
   if (in.bad()) return info.Env().Undefined();
   bool known = parseAddress(localAddress, &local) && parseAddress(remoteAddress, &remote);
-  return runPlain(info, id, [=] { return known ? destroySocket(local, remote, cookie) : Failure{EINVAL, "SOCK_DESTROY"}; });
+  return runPlain(info, id,
+                  [=] { return known ? destroySocket(local, remote, cookie) : Failure{EINVAL, "SOCK_DESTROY"}; });
 }
 
 }  // namespace

@@ -14,10 +14,13 @@ Napi::Value holders(const Info& info) {
   auto inodes = in.elements<uint32_t>(1, napi_uint32_array);
   auto hints = in.elements<int32_t>(2, napi_int32_array);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::vector<Holder>>(
-      info.Env(), id,
-      [inodes = std::move(inodes), hints = std::move(hints)](int) -> Result<std::vector<Holder>> { return holdersOf(inodes, hints); },
-      toUint32Array<Holder>);
+  return Instance::of(info.Env())
+      ->run<std::vector<Holder>>(
+          info.Env(), id,
+          [inodes = std::move(inodes), hints = std::move(hints)](int) -> Result<std::vector<Holder>> {
+            return holdersOf(inodes, hints);
+          },
+          toUint32Array<Holder>);
 }
 
 // socketsOf(id, pid): Promise<Uint32Array> of (inode, pid, fd)
@@ -26,7 +29,8 @@ Napi::Value socketsOfCall(const Info& info) {
   auto id = static_cast<uint32_t>(in.number(0));
   int pid = in.integer(1);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::vector<Holder>>(info.Env(), id, [pid](int) { return socketsOf(pid); }, toUint32Array<Holder>);
+  return Instance::of(info.Env())
+      ->run<std::vector<Holder>>(info.Env(), id, [pid](int) { return socketsOf(pid); }, toUint32Array<Holder>);
 }
 
 // processesNamed(id, comm): Promise<Int32Array>
@@ -35,9 +39,10 @@ Napi::Value processesNamedCall(const Info& info) {
   auto id = static_cast<uint32_t>(in.number(0));
   std::string comm = in.text(1);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::vector<int>>(
-      info.Env(), id, [comm](int) -> Result<std::vector<int>> { return processesNamed(comm); },
-      [](Napi::Env env, std::vector<int>& pids) { return toInt32Array(env, pids); });
+  return Instance::of(info.Env())
+      ->run<std::vector<int>>(
+          info.Env(), id, [comm](int) -> Result<std::vector<int>> { return processesNamed(comm); },
+          [](Napi::Env env, std::vector<int>& pids) { return toInt32Array(env, pids); });
 }
 
 // duplicate(id, pid, startTicks, inodes): Promise<Uint32Array> of (inode, descriptor)
@@ -48,9 +53,11 @@ Napi::Value duplicateCall(const Info& info) {
   auto ticks = static_cast<uint64_t>(in.number(2));
   auto inodes = in.elements<uint32_t>(3, napi_uint32_array);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::vector<Duplicate>>(
-      info.Env(), id, [pid, ticks, inodes = std::move(inodes)](int) { return duplicateSockets(pid, ticks, inodes); },
-      toUint32Array<Duplicate>);
+  return Instance::of(info.Env())
+      ->run<std::vector<Duplicate>>(
+          info.Env(), id,
+          [pid, ticks, inodes = std::move(inodes)](int) { return duplicateSockets(pid, ticks, inodes); },
+          toUint32Array<Duplicate>);
 }
 
 // share(id, pid, startTicks, fd, inode): Promise<void>
@@ -72,9 +79,10 @@ Napi::Value getsocksCall(const Info& info) {
   std::string path = in.text(1);
   int timeout = in.integer(2);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::vector<int>>(
-      info.Env(), id, [path, timeout](int cancel) { return askForSockets(path, timeout, cancel); },
-      [](Napi::Env env, std::vector<int>& descriptors) { return toInt32Array(env, descriptors); });
+  return Instance::of(info.Env())
+      ->run<std::vector<int>>(
+          info.Env(), id, [path, timeout](int cancel) { return askForSockets(path, timeout, cancel); },
+          [](Napi::Env env, std::vector<int>& descriptors) { return toInt32Array(env, descriptors); });
 }
 
 // bindUnix(id, path): Promise<descriptor>
@@ -83,9 +91,10 @@ Napi::Value bindUnixCall(const Info& info) {
   auto id = static_cast<uint32_t>(in.number(0));
   std::string path = in.text(1);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<UniqueFd>(
-      info.Env(), id, [path](int) { return bindUnix(path); },
-      [](Napi::Env env, UniqueFd& fd) -> Napi::Value { return Napi::Number::New(env, fd.release()); });
+  return Instance::of(info.Env())
+      ->run<UniqueFd>(
+          info.Env(), id, [path](int) { return bindUnix(path); },
+          [](Napi::Env env, UniqueFd& fd) -> Napi::Value { return Napi::Number::New(env, fd.release()); });
 }
 
 // serveSockets(path, uid, descriptors, namespaces, devices): server id; throws
@@ -149,9 +158,10 @@ Napi::Value readSysctlCall(const Info& info) {
   auto id = static_cast<uint32_t>(in.number(0));
   std::string path = in.text(1);
   if (in.bad()) return info.Env().Undefined();
-  return Instance::of(info.Env())->run<std::string>(
-      info.Env(), id, [path](int) { return readSysctl(path); },
-      [](Napi::Env env, std::string& text) -> Napi::Value { return Napi::String::New(env, text); });
+  return Instance::of(info.Env())
+      ->run<std::string>(
+          info.Env(), id, [path](int) { return readSysctl(path); },
+          [](Napi::Env env, std::string& text) -> Napi::Value { return Napi::String::New(env, text); });
 }
 
 // writeSysctl(id, path, text, offset): Promise<void>, one write(2)
@@ -242,13 +252,25 @@ void defineProcess(Napi::Env env, Napi::Object exports) {
     Napi::Value (*function)(const Info&);
   };
   constexpr Call calls[] = {
-      {"holders", holders}, {"socketsOf", socketsOfCall}, {"processesNamed", processesNamedCall},
-      {"duplicate", duplicateCall}, {"share", shareCall}, {"getsocks", getsocksCall},
+      {"holders", holders},
+      {"socketsOf", socketsOfCall},
+      {"processesNamed", processesNamedCall},
+      {"duplicate", duplicateCall},
+      {"share", shareCall},
+      {"getsocks", getsocksCall},
       {"bindUnix", bindUnixCall},
-      {"serveSockets", serveSockets}, {"serverServed", serverServed}, {"stopServer", stopServer},
-      {"closeDescriptors", closeDescriptors}, {"readSysctl", readSysctlCall}, {"writeSysctl", writeSysctlCall},
-      {"syncFileSystem", syncCall}, {"signalProcess", signalCall}, {"tryLock", tryLockCall},
-      {"peerCredentials", peerCall}, {"notifyService", notifyCall}, {"raiseDescriptorLimit", raiseCall},
+      {"serveSockets", serveSockets},
+      {"serverServed", serverServed},
+      {"stopServer", stopServer},
+      {"closeDescriptors", closeDescriptors},
+      {"readSysctl", readSysctlCall},
+      {"writeSysctl", writeSysctlCall},
+      {"syncFileSystem", syncCall},
+      {"signalProcess", signalCall},
+      {"tryLock", tryLockCall},
+      {"peerCredentials", peerCall},
+      {"notifyService", notifyCall},
+      {"raiseDescriptorLimit", raiseCall},
       {"errnoName", errnoNameCall},
   };
   for (const Call& call : calls) exports.Set(call.name, Napi::Function::New(env, call.function, call.name));

@@ -3,23 +3,37 @@
 namespace berth {
 
 const char* errnoName(int error) {
-#define NAME(E) case E: return #E;
-  switch (error) {
-    NAME(EPERM) NAME(ENOENT) NAME(ESRCH) NAME(EINTR) NAME(EIO) NAME(ENXIO) NAME(E2BIG) NAME(EBADF) NAME(ECHILD) NAME(EAGAIN)
-    NAME(ENOMEM) NAME(EACCES) NAME(EFAULT) NAME(EBUSY) NAME(EEXIST) NAME(EXDEV) NAME(ENODEV) NAME(ENOTDIR) NAME(EISDIR)
-    NAME(EINVAL) NAME(ENFILE) NAME(EMFILE) NAME(EFBIG) NAME(ENOSPC) NAME(EROFS) NAME(EPIPE) NAME(ERANGE) NAME(ENAMETOOLONG)
-    NAME(ENOSYS) NAME(ELOOP) NAME(EPROTO) NAME(ENOTSOCK) NAME(EDESTADDRREQ) NAME(EMSGSIZE) NAME(EPROTOTYPE) NAME(ENOPROTOOPT)
-    NAME(EPROTONOSUPPORT) NAME(ESOCKTNOSUPPORT) NAME(EOPNOTSUPP) NAME(EAFNOSUPPORT) NAME(EADDRINUSE) NAME(EADDRNOTAVAIL)
-    NAME(ENETDOWN) NAME(ENETUNREACH) NAME(ECONNABORTED) NAME(ECONNRESET) NAME(ENOBUFS) NAME(EISCONN) NAME(ENOTCONN)
-    NAME(ETIMEDOUT) NAME(ECONNREFUSED) NAME(EHOSTUNREACH) NAME(EALREADY) NAME(EINPROGRESS) NAME(ESTALE) NAME(EDQUOT)
-    NAME(ECANCELED) NAME(EUSERS) NAME(EOVERFLOW)
+  struct Name {
+    int error;
+    const char* text;
+  };
+#define NAME(E) \
+  {             \
+    E, #E       \
   }
+  static constexpr Name names[] = {
+      NAME(EPERM),        NAME(ENOENT),          NAME(ESRCH),           NAME(EINTR),       NAME(EIO),
+      NAME(ENXIO),        NAME(E2BIG),           NAME(EBADF),           NAME(ECHILD),      NAME(EAGAIN),
+      NAME(ENOMEM),       NAME(EACCES),          NAME(EFAULT),          NAME(EBUSY),       NAME(EEXIST),
+      NAME(EXDEV),        NAME(ENODEV),          NAME(ENOTDIR),         NAME(EISDIR),      NAME(EINVAL),
+      NAME(ENFILE),       NAME(EMFILE),          NAME(EFBIG),           NAME(ENOSPC),      NAME(EROFS),
+      NAME(EPIPE),        NAME(ERANGE),          NAME(ENAMETOOLONG),    NAME(ENOSYS),      NAME(ELOOP),
+      NAME(EPROTO),       NAME(ENOTSOCK),        NAME(EDESTADDRREQ),    NAME(EMSGSIZE),    NAME(EPROTOTYPE),
+      NAME(ENOPROTOOPT),  NAME(EPROTONOSUPPORT), NAME(ESOCKTNOSUPPORT), NAME(EOPNOTSUPP),  NAME(EAFNOSUPPORT),
+      NAME(EADDRINUSE),   NAME(EADDRNOTAVAIL),   NAME(ENETDOWN),        NAME(ENETUNREACH), NAME(ECONNABORTED),
+      NAME(ECONNRESET),   NAME(ENOBUFS),         NAME(EISCONN),         NAME(ENOTCONN),    NAME(ETIMEDOUT),
+      NAME(ECONNREFUSED), NAME(EHOSTUNREACH),    NAME(EALREADY),        NAME(EINPROGRESS), NAME(ESTALE),
+      NAME(EDQUOT),       NAME(ECANCELED),       NAME(EUSERS),          NAME(EOVERFLOW)};
 #undef NAME
+  for (const Name& name : names) {
+    if (name.error == error) return name.text;
+  }
   return "EUNKNOWN";
 }
 
 Napi::Error toError(Napi::Env env, const Failure& failure) {
-  std::string message = std::string(failure.syscall) + ": " + errnoName(failure.error) + ", " + std::strerror(failure.error);
+  std::string message =
+      std::string(failure.syscall) + ": " + errnoName(failure.error) + ", " + std::strerror(failure.error);
   Napi::Error error = Napi::Error::New(env, message);
   error.Set("errno", Napi::Number::New(env, failure.error));
   error.Set("code", Napi::String::New(env, errnoName(failure.error)));

@@ -21,10 +21,14 @@ class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info) : info_(info) {}
 
-  double number(size_t i) { return expect(i, info_[i].IsNumber(), "a number") ? info_[i].As<Napi::Number>().DoubleValue() : 0; }
+  double number(size_t i) {
+    return expect(i, info_[i].IsNumber(), "a number") ? info_[i].As<Napi::Number>().DoubleValue() : 0;
+  }
   int32_t integer(size_t i) { return static_cast<int32_t>(number(i)); }
   bool flag(size_t i) { return expect(i, info_[i].IsBoolean(), "a boolean") && info_[i].As<Napi::Boolean>().Value(); }
-  std::string text(size_t i) { return expect(i, info_[i].IsString(), "a string") ? info_[i].As<Napi::String>().Utf8Value() : ""; }
+  std::string text(size_t i) {
+    return expect(i, info_[i].IsString(), "a string") ? info_[i].As<Napi::String>().Utf8Value() : "";
+  }
   std::vector<std::string> texts(size_t i) {
     std::vector<std::string> result;
     if (!expect(i, info_[i].IsArray(), "an array of strings")) return result;
@@ -40,7 +44,9 @@ class Args {
   template <typename T>
   std::vector<T> elements(size_t i, napi_typedarray_type type) {
     std::vector<T> result;
-    if (!expect(i, info_[i].IsTypedArray() && info_[i].As<Napi::TypedArray>().TypedArrayType() == type, "a typed array")) return result;
+    if (!expect(i, info_[i].IsTypedArray() && info_[i].As<Napi::TypedArray>().TypedArrayType() == type,
+                "a typed array"))
+      return result;
     auto array = info_[i].As<Napi::TypedArrayOf<T>>();
     result.assign(array.Data(), array.Data() + array.ElementLength());
     return result;
@@ -52,7 +58,8 @@ class Args {
   bool expect(size_t i, bool fits, const char* what) {
     if (!fits && !bad_) {
       bad_ = true;
-      Napi::TypeError::New(info_.Env(), "argument " + std::to_string(i + 1) + " must be " + what).ThrowAsJavaScriptException();
+      Napi::TypeError::New(info_.Env(), "argument " + std::to_string(i + 1) + " must be " + what)
+          .ThrowAsJavaScriptException();
     }
     return fits;
   }
@@ -70,7 +77,9 @@ struct Completion {
   virtual ~Completion() = default;
   virtual void settle(Napi::Env env) = 0;
   void resolve(Napi::Env env, Napi::Value value) { napi_resolve_deferred(env, deferred, value); }
-  void reject(Napi::Env env, const Failure& failure) { napi_reject_deferred(env, deferred, toError(env, failure).Value()); }
+  void reject(Napi::Env env, const Failure& failure) {
+    napi_reject_deferred(env, deferred, toError(env, failure).Value());
+  }
 
   napi_deferred deferred = nullptr;
   Napi::Value promise;  // valid only in the call that made it
@@ -99,7 +108,8 @@ class Instance {
 
   // Runs `work` on the thread of namespace `id`; the promise is settled with what `convert` makes of its result.
   template <typename T>
-  Napi::Value run(Napi::Env env, uint32_t id, std::function<Result<T>(int cancel)> work, typename Answer<T>::Convert convert) {
+  Napi::Value run(Napi::Env env, uint32_t id, std::function<Result<T>(int cancel)> work,
+                  typename Answer<T>::Convert convert) {
     auto answer = std::make_shared<std::unique_ptr<Answer<T>>>(new Answer<T>(env, std::move(convert)));
     Napi::Value promise = (*answer)->promise;
     if (promise.IsEmpty()) return promise;
@@ -117,7 +127,7 @@ class Instance {
     return promise;
   }
 
-  void begin(Napi::Env env);           // a promise is under way: keep the process alive
+  void begin(Napi::Env env);            // a promise is under way: keep the process alive
   void finish(Completion* completion);  // from any thread
   void shutdown();                      // joins all threads; at the end of the environment
 
@@ -139,11 +149,15 @@ inline Napi::Value undefined(Napi::Env env, Done&) { return env.Undefined(); }
 
 // A call whose work returns nothing but success or failure.
 inline Napi::Value runPlain(const Info& info, uint32_t id, std::function<Failure()> work) {
-  return Instance::of(info.Env())->run<Done>(info.Env(), id, [work = std::move(work)](int) -> Result<Done> {
-    Failure why = work();
-    if (why) return why;
-    return Done{};
-  }, undefined);
+  return Instance::of(info.Env())
+      ->run<Done>(
+          info.Env(), id,
+          [work = std::move(work)](int) -> Result<Done> {
+            Failure why = work();
+            if (why) return why;
+            return Done{};
+          },
+          undefined);
 }
 
 // While a worker is being ended no array can be made any more: Data() is null then.

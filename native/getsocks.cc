@@ -34,7 +34,8 @@ class Patience {
 
   Failure wait(int fd, short events) {
     for (;;) {
-      auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end_ - std::chrono::steady_clock::now()).count();
+      auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(end_ - std::chrono::steady_clock::now()).count();
       if (left <= 0) return Failure{ETIMEDOUT, "poll"};
       pollfd watched[2] = {{fd, events, 0}, {cancel_, POLLIN, 0}};
       int ready = ::poll(watched, 2, static_cast<int>(left));

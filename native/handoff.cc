@@ -58,7 +58,8 @@ Failure shareSocket(int pid, uint64_t ticks, int fd, uint32_t inode) {
   if (!copy.ok()) return copy.failure;
   // The owner's later TIME_WAIT inherits the option, so that the port stays bindable after the connection too.
   int one = 1;
-  if (::setsockopt(copy.value.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0) return failed("setsockopt(SO_REUSEADDR)");
+  if (::setsockopt(copy.value.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0)
+    return failed("setsockopt(SO_REUSEADDR)");
   return {};
 }
 

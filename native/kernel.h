@@ -141,9 +141,11 @@ struct SocketTable {
   bool fromProc = false;
 };
 
-// IPv4 and IPv6. A table is not a snapshot: a socket that is absent may still exist (kernel.md A); bind(2) is the truth.
+// IPv4 and IPv6. A table is not a snapshot: a socket that is absent may still exist (kernel.md A); bind(2) is the
+// truth.
 Result<SocketTable> readSockets(const SocketQuery& query);
-// The inet_diag byte code that keeps sockets of these ports (and possibly of a few more); see ss(8), net/ipv4/inet_diag.c.
+// The inet_diag byte code that keeps sockets of these ports (and possibly of a few more); see ss(8),
+// net/ipv4/inet_diag.c.
 std::vector<uint8_t> portProgram(const std::vector<uint16_t>& ports);
 Failure readProcNet(const SocketQuery& query, std::vector<SocketRow>* rows);
 // SOCK_DESTROY of exactly this socket; the cookie keeps a reused address from being hit. ENOENT: it has gone.
@@ -182,7 +184,8 @@ struct Duplicate {
 };
 // pidfd_getfd(2) of the sockets with these inodes from the process that started at `ticks`. Missing ones are left out.
 Result<std::vector<Duplicate>> duplicateSockets(int pid, uint64_t ticks, const std::vector<uint32_t>& inodes);
-// SO_REUSEADDR on the holder's own socket, through a duplicate that is closed again. ESTALE: it is another socket by now.
+// SO_REUSEADDR on the holder's own socket, through a duplicate that is closed again. ESTALE: it is another socket by
+// now.
 Failure shareSocket(int pid, uint64_t ticks, int fd, uint32_t inode);
 
 struct HandedSocket {

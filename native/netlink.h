@@ -21,7 +21,8 @@ class DiagSocket {
   // Sends nlmsghdr + body + further; `each(type, data, length)` gets every message that is not control.
   // *interrupted: the kernel says that the table changed under the dump (NLM_F_DUMP_INTR).
   template <typename Body, typename Each>
-  Failure ask(uint16_t type, uint16_t flags, const Body& body, const std::vector<uint8_t>& further, bool* interrupted, Each each) {
+  Failure ask(uint16_t type, uint16_t flags, const Body& body, const std::vector<uint8_t>& further, bool* interrupted,
+              Each each) {
     nlmsghdr header{};
     header.nlmsg_len = static_cast<uint32_t>(sizeof(header) + sizeof(body) + further.size());
     header.nlmsg_type = type;
@@ -34,7 +35,8 @@ class DiagSocket {
     sockaddr_nl kernel{};
     kernel.nl_family = AF_NETLINK;
     ssize_t sent = retry([&] {
-      return ::sendto(fd_.get(), request.data(), request.size(), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof(kernel));
+      return ::sendto(fd_.get(), request.data(), request.size(), 0, reinterpret_cast<sockaddr*>(&kernel),
+                      sizeof(kernel));
     });
     if (sent < 0) return failed("sendto(NETLINK_SOCK_DIAG)");
     return answer(interrupted, each);
@@ -50,7 +52,8 @@ class DiagSocket {
       if (got < 0) return failed("recv(NETLINK_SOCK_DIAG)");
       if (got == 0 || static_cast<size_t>(got) > sizeof(buffer)) return Failure{EMSGSIZE, "recv(NETLINK_SOCK_DIAG)"};
       size_t left = static_cast<size_t>(got);
-      for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+      for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left);
+           header = NLMSG_NEXT(header, left)) {
         if (header->nlmsg_seq != sequence_) continue;
         if (header->nlmsg_flags & NLM_F_DUMP_INTR) *interrupted = true;
         if (header->nlmsg_type == NLMSG_DONE) return {};

@@ -1,4 +1,5 @@
-// From a socket's inode to the process that holds it: /proc/PID/fd. About 3.5 us a descriptor, so who is likely comes first.
+// From a socket's inode to the process that holds it: /proc/PID/fd. About 3.5 us a descriptor, so who is likely comes
+// first.
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,7 +14,6 @@
 namespace berth {
 
 namespace {
-
 
 // Calls `each(number)` for the numeric names of a directory until it returns false.
 template <typename Each>
@@ -40,7 +40,8 @@ Failure eachNumber(const std::string& path, int* directoryFd, Each each) {
   return why;
 }
 
-// Calls `each(fd, inode)` for the sockets of a process until it returns false. A process that ends meanwhile is no error.
+// Calls `each(fd, inode)` for the sockets of a process until it returns false. A process that ends meanwhile is no
+// error.
 template <typename Each>
 Failure eachSocket(int pid, Each each) {
   int directory = -1;

@@ -1,5 +1,6 @@
-// The port filter as inet_diag byte code. The kernel checks a program in O(length^2) and its jumps are 16 bits wide, so a
-// long list is coarsened: the smallest gaps between ranges are let through and PortBits is the exact filter behind it.
+// The port filter as inet_diag byte code. The kernel checks a program in O(length^2) and its jumps are 16 bits wide, so
+// a long list is coarsened: the smallest gaps between ranges are let through and PortBits is the exact filter behind
+// it.
 #include <linux/inet_diag.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Test binds: bind(2) and nothing more. A probe never listens: a second listening socket would take connections of the first.
+// Test binds: bind(2) and nothing more. A probe never listens: a second listening socket would take connections of the
+// first.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -32,7 +33,8 @@ bool enable(int fd, int level, int name, int value = 1) {
 
 // What HAProxy sets before its own bind (src/sock_inet.c, src/proto_tcp.c) and the kernel's bind looks at.
 Failure prepare(int fd, const Endpoint& endpoint) {
-  if (endpoint.v6 && !enable(fd, IPPROTO_IPV6, IPV6_V6ONLY, endpoint.v6only ? 1 : 0)) return failed("setsockopt(IPV6_V6ONLY)");
+  if (endpoint.v6 && !enable(fd, IPPROTO_IPV6, IPV6_V6ONLY, endpoint.v6only ? 1 : 0))
+    return failed("setsockopt(IPV6_V6ONLY)");
   if (endpoint.transparent) {
     bool foreign = endpoint.v6 ? enable(fd, IPPROTO_IPV6, IPV6_TRANSPARENT) : enable(fd, IPPROTO_IP, IP_TRANSPARENT);
     if (!foreign && !enable(fd, IPPROTO_IP, IP_FREEBIND)) return failed("setsockopt(IP_TRANSPARENT)");
@@ -67,7 +69,9 @@ Failure reuse(int fd, bool port) {
 
 ProbeResult failure(Failure why) { return ProbeResult{Outcome::failed, -1, why}; }
 
-ProbeResult bound(Outcome outcome, UniqueFd fd, bool keep) { return ProbeResult{outcome, keep ? fd.release() : -1, {}}; }
+ProbeResult bound(Outcome outcome, UniqueFd fd, bool keep) {
+  return ProbeResult{outcome, keep ? fd.release() : -1, {}};
+}
 
 }  // namespace
 
@@ -78,9 +82,10 @@ ProbeResult probe(const Endpoint& endpoint, const ProbeOptions& options) {
 
   if (endpoint.udp || !options.asHAProxy) {
     if (bindTo(fd.get(), endpoint) == 0) {
-      // The options come after the strict bind, so that the socket is like one of HAProxy's own and HAProxy may bind beside it.
-      // UDP gets SO_REUSEADDR alone: where HAProxy binds beside the guard instead of taking it, a guard with SO_REUSEPORT is
-      // of HAProxy's reuseport group and is given datagrams that nobody reads; without, the socket bound last gets them all.
+      // The options come after the strict bind, so that the socket is like one of HAProxy's own and HAProxy may bind
+      // beside it. UDP gets SO_REUSEADDR alone: where HAProxy binds beside the guard instead of taking it, a guard with
+      // SO_REUSEPORT is of HAProxy's reuseport group and is given datagrams that nobody reads; without, the socket
+      // bound last gets them all.
       if (options.keep) {
         if (Failure why = reuse(fd.get(), !endpoint.udp)) return failure(why);
       }
@@ -92,7 +97,8 @@ ProbeResult probe(const Endpoint& endpoint, const ProbeOptions& options) {
   }
 
   // HAProxy's own options. A failed bind leaves the socket as it was, so the same one serves again (5 us less).
-  // Both options, never SO_REUSEADDR alone: on a port with 100k connections that walks them all under the bucket's lock.
+  // Both options, never SO_REUSEADDR alone: on a port with 100k connections that walks them all under the bucket's
+  // lock.
   if (Failure why = reuse(fd.get(), true)) return failure(why);
   if (bindTo(fd.get(), endpoint) == 0) return bound(Outcome::beside, std::move(fd), options.keep);
   if (errno == EADDRINUSE) return ProbeResult{Outcome::busy, -1, {EADDRINUSE, "bind"}};

@@ -1,5 +1,5 @@
-// The fallback where sock_diag is missing: /proc/thread-self/net, which is the calling thread's namespace (/proc/net and
-// /proc/self/net are the main thread's). It shows neither bound-and-silent TCP sockets, nor devices, nor cookies.
+// The fallback where sock_diag is missing: /proc/thread-self/net, which is the calling thread's namespace (/proc/net
+// and /proc/self/net are the main thread's). It shows neither bound-and-silent TCP sockets, nor devices, nor cookies.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -96,7 +96,9 @@ Result<std::vector<UnixListener>> readProcUnix() {
     unsigned flags;
     unsigned long inode;
     int path = 0;
-    if (std::sscanf(line, "%*x: %*x %*x %x %*x %*x %lu %n", &flags, &inode, &path) != 2 || !(flags & kAcceptsConnections)) return;
+    if (std::sscanf(line, "%*x: %*x %*x %x %*x %*x %lu %n", &flags, &inode, &path) != 2 ||
+        !(flags & kAcceptsConnections))
+      return;
     UnixListener listener;
     listener.inode = static_cast<uint32_t>(inode);
     if (path) listener.path = line + path;

@@ -57,13 +57,15 @@ SocketRow toRow(const uint8_t* data, size_t length, bool udp) {
   attributes(data + NLMSG_ALIGN(sizeof(message)), length - NLMSG_ALIGN(sizeof(message)),
              [&](int type, const uint8_t* value, size_t size) {
                if (type == INET_DIAG_SKV6ONLY && size >= 1) row.v6only = *value ? 1 : 0;
-               if (type == INET_DIAG_CGROUP_ID && size >= sizeof(row.cgroup)) std::memcpy(&row.cgroup, value, sizeof(row.cgroup));
+               if (type == INET_DIAG_CGROUP_ID && size >= sizeof(row.cgroup))
+                 std::memcpy(&row.cgroup, value, sizeof(row.cgroup));
              });
   return row;
 }
 
 template <typename Request>
-Failure dump(DiagSocket* diag, uint16_t type, const Request& request, const SocketQuery& query, std::vector<SocketRow>* rows) {
+Failure dump(DiagSocket* diag, uint16_t type, const Request& request, const SocketQuery& query,
+             std::vector<SocketRow>* rows) {
   std::vector<uint8_t> filter;
   if (query.byPort) {
     std::vector<uint8_t> program = portProgram(query.ports);
@@ -90,7 +92,8 @@ Failure readDiag(const SocketQuery& query, std::vector<SocketRow>* rows) {
   DiagSocket diag;
   if (Failure why = diag.open()) return why;
   if (!query.udp) {
-    // The older request has both families in one walk over the hash tables, which is what a dump costs; ss(8) uses it, too.
+    // The older request has both families in one walk over the hash tables, which is what a dump costs; ss(8) uses it,
+    // too.
     inet_diag_req request{};
     request.idiag_states = query.states;
     return dump(&diag, TCPDIAG_GETSOCK, request, query, rows);
@@ -108,8 +111,16 @@ Failure readDiag(const SocketQuery& query, std::vector<SocketRow>* rows) {
 // sock_diag is not compiled in, not loadable, or not allowed here (some containers, seccomp, SELinux).
 bool isMissing(const Failure& why) {
   switch (why.error) {
-    case EPROTONOSUPPORT: case ESOCKTNOSUPPORT: case EAFNOSUPPORT: case EOPNOTSUPP: case ECONNREFUSED:
-    case ENOENT: case ENOSYS: case EPERM: case EACCES: case EINVAL:
+    case EPROTONOSUPPORT:
+    case ESOCKTNOSUPPORT:
+    case EAFNOSUPPORT:
+    case EOPNOTSUPP:
+    case ECONNREFUSED:
+    case ENOENT:
+    case ENOSYS:
+    case EPERM:
+    case EACCES:
+    case EINVAL:
       return true;
     default:
       return false;
@@ -134,7 +145,8 @@ Result<SocketTable> readSockets(const SocketQuery& query) {
   }
   std::vector<uint32_t> indexes;
   for (const SocketRow& row : table.rows) {
-    if (row.device && std::find(indexes.begin(), indexes.end(), row.device) == indexes.end()) indexes.push_back(row.device);
+    if (row.device && std::find(indexes.begin(), indexes.end(), row.device) == indexes.end())
+      indexes.push_back(row.device);
   }
   for (uint32_t index : indexes) {
     char name[IF_NAMESIZE];
@@ -188,7 +200,8 @@ Result<std::vector<UnixListener>> unixListeners() {
                                         const char* text = reinterpret_cast<const char*>(value);
                                         size_t skip = listener.abstract ? 1 : 0;
                                         listener.path.assign(text + skip, size - skip);
-                                        if (!listener.abstract) listener.path.resize(std::strlen(listener.path.c_str()));
+                                        if (!listener.abstract)
+                                          listener.path.resize(std::strlen(listener.path.c_str()));
                                       });
                            listeners.push_back(listener);
                          });

@@ -1,4 +1,5 @@
-// What Node lacks: sysctl files of the thread's own namespace, signals that cannot hit a recycled pid, file lock, sd_notify.
+// What Node lacks: sysctl files of the thread's own namespace, signals that cannot hit a recycled pid, file lock,
+// sd_notify.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -45,7 +46,8 @@ Failure writeSysctl(const std::string& path, const std::string& text, int64_t of
 Result<UniqueFd> openProcess(int pid, uint64_t ticks) {
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return failed("pidfd_open");
-  // Checked after the pidfd exists: if the pid was another's when it was opened, that one is dead by the time this matches.
+  // Checked after the pidfd exists: if the pid was another's when it was opened, that one is dead by the time this
+  // matches.
   Result<uint64_t> started = startTicks(pid);
   if (!started.ok()) return started.failure;
   if (started.value != ticks) return Failure{ESRCH, "pidfd_open"};

@@ -24,20 +24,20 @@ inline int& failures() {
 #define TEST_NAME2(line) test_at_##line
 #define TEST_NAME(line) TEST_NAME2(line)
 #define TEST(name, body) static const bool TEST_NAME(__LINE__) = (tests().push_back({name, body}), true)
-#define CHECK(condition)                                                         \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      failures()++;                                                              \
-      std::printf("  %s:%d: not so: %s\n", __FILE__, __LINE__, #condition);      \
-    }                                                                            \
+#define CHECK(condition)                                                    \
+  do {                                                                      \
+    if (!(condition)) {                                                     \
+      failures()++;                                                         \
+      std::printf("  %s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+    }                                                                       \
   } while (0)
-#define CHECK_EQUAL(actual, expected)                                                                                  \
-  do {                                                                                                                 \
-    long long is = static_cast<long long>(actual), should = static_cast<long long>(expected);                          \
-    if (is != should) {                                                                                                \
-      failures()++;                                                                                                    \
-      std::printf("  %s:%d: %s is %lld, not %s (%lld)\n", __FILE__, __LINE__, #actual, is, #expected, should);         \
-    }                                                                                                                  \
+#define CHECK_EQUAL(actual, expected)                                                                          \
+  do {                                                                                                         \
+    long long is = static_cast<long long>(actual), should = static_cast<long long>(expected);                  \
+    if (is != should) {                                                                                        \
+      failures()++;                                                                                            \
+      std::printf("  %s:%d: %s is %lld, not %s (%lld)\n", __FILE__, __LINE__, #actual, is, #expected, should); \
+    }                                                                                                          \
   } while (0)
 
 inline int openFiles() {

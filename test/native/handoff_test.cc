@@ -117,10 +117,12 @@ TEST("one message with more descriptors than the protocol has: refused, all clos
 
 TEST("descriptors with the number already: refused or counted, never lost", [] {
   int before = openFiles();
-  Result<std::vector<int>> got = askOneThatAnswers([](int peer) {
-    int one = 1;
-    sendRaw(peer, &one, sizeof(one), peer, 5);
-  }, 200);
+  Result<std::vector<int>> got = askOneThatAnswers(
+      [](int peer) {
+        int one = 1;
+        sendRaw(peer, &one, sizeof(one), peer, 5);
+      },
+      200);
   CHECK(!got.ok());
   CHECK_EQUAL(openFiles(), before);
 });
@@ -128,16 +130,18 @@ TEST("descriptors with the number already: refused or counted, never lost", [] {
 TEST("half an answer, then the end or silence: an error, all closed", [] {
   int before = openFiles();
   for (bool silent : {false, true}) {
-    Result<std::vector<int>> got = askOneThatAnswers([silent](int peer) {
-      UniqueFd some(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      int two = 2;
-      sendRaw(peer, &two, sizeof(two), -1, 0);
-      sendRaw(peer, "xxxxxx", 6, some.get(), 1);
-      char rest[64];
-      ssize_t asked = ::recv(peer, rest, 10, 0), acknowledged = ::recv(peer, rest, 4, 0);
-      CHECK(asked == 10 && acknowledged == 4);
-      if (silent) ::recv(peer, rest, sizeof(rest), 0);
-    }, 300);
+    Result<std::vector<int>> got = askOneThatAnswers(
+        [silent](int peer) {
+          UniqueFd some(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+          int two = 2;
+          sendRaw(peer, &two, sizeof(two), -1, 0);
+          sendRaw(peer, "xxxxxx", 6, some.get(), 1);
+          char rest[64];
+          ssize_t asked = ::recv(peer, rest, 10, 0), acknowledged = ::recv(peer, rest, 4, 0);
+          CHECK(asked == 10 && acknowledged == 4);
+          if (silent) ::recv(peer, rest, sizeof(rest), 0);
+        },
+        300);
     CHECK_EQUAL(got.failure.error, silent ? ETIMEDOUT : ECONNRESET);
   }
   CHECK_EQUAL(openFiles(), before);
@@ -156,7 +160,8 @@ TEST("no descriptor left for what arrives: EMFILE, all closed", [] {
     sendRaw(peer, &twenty, sizeof(twenty), -1, 0);
     sendRaw(peer, "x", 1, sockets[0].get(), 20);
     char rest[64];
-    while (::recv(peer, rest, sizeof(rest), 0) > 0) {}
+    while (::recv(peer, rest, sizeof(rest), 0) > 0) {
+    }
   });
   ::setrlimit(RLIMIT_NOFILE, &limit);
   CHECK_EQUAL(got.failure.error, EMFILE);

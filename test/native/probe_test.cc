@@ -66,18 +66,37 @@ Endpoint endpoint(uint16_t port = kPort, const char* address = "127.0.0.1") {
 
 Outcome look(const Endpoint& where, bool asHAProxy = false) { return probe(where, {false, asHAProxy}).outcome; }
 
-#define CHECK_OUTCOME(where, expected)                                                                     \
-  CHECK(look(where) == Outcome::expected);                                                                 \
+#define CHECK_OUTCOME(where, expected)     \
+  CHECK(look(where) == Outcome::expected); \
   CHECK(look(where, true) == (Outcome::expected == Outcome::busy ? Outcome::busy : Outcome::beside))
 
 TEST("nobody: free", [] { CHECK_OUTCOME(endpoint(), free); });
 
 TEST("listeners: HAProxy's own is beside, all others are busy", [] {
-  { UniqueFd holder = listening(both); CHECK_OUTCOME(endpoint(), beside); CHECK_OUTCOME(endpoint(kPort, "0.0.0.0"), beside); }
-  { UniqueFd holder = listening(reusePort); CHECK_OUTCOME(endpoint(), beside); }
-  { UniqueFd holder = listening(reuseAddress); CHECK_OUTCOME(endpoint(), busy); CHECK_OUTCOME(endpoint(kPort, "0.0.0.0"), busy); }
-  { UniqueFd holder = listening(strict); CHECK_OUTCOME(endpoint(), busy); CHECK_OUTCOME(endpoint(kPort, "127.0.0.2"), free); }
-  { UniqueFd holder = listening(strict, kPort, "0.0.0.0"); CHECK_OUTCOME(endpoint(), busy); CHECK_OUTCOME(endpoint(kPort, "::"), busy); }
+  {
+    UniqueFd holder = listening(both);
+    CHECK_OUTCOME(endpoint(), beside);
+    CHECK_OUTCOME(endpoint(kPort, "0.0.0.0"), beside);
+  }
+  {
+    UniqueFd holder = listening(reusePort);
+    CHECK_OUTCOME(endpoint(), beside);
+  }
+  {
+    UniqueFd holder = listening(reuseAddress);
+    CHECK_OUTCOME(endpoint(), busy);
+    CHECK_OUTCOME(endpoint(kPort, "0.0.0.0"), busy);
+  }
+  {
+    UniqueFd holder = listening(strict);
+    CHECK_OUTCOME(endpoint(), busy);
+    CHECK_OUTCOME(endpoint(kPort, "127.0.0.2"), free);
+  }
+  {
+    UniqueFd holder = listening(strict, kPort, "0.0.0.0");
+    CHECK_OUTCOME(endpoint(), busy);
+    CHECK_OUTCOME(endpoint(kPort, "::"), busy);
+  }
 });
 
 TEST("a listener of another user is busy, SO_REUSEPORT or not", [] {
@@ -88,10 +107,22 @@ TEST("a listener of another user is busy, SO_REUSEPORT or not", [] {
 });
 
 TEST("bound and silent: strict ones are busy, reusable ones are beside", [] {
-  { UniqueFd holder = bound(strict); CHECK_OUTCOME(endpoint(), busy); }
-  { UniqueFd holder = bound(reuseAddress); CHECK_OUTCOME(endpoint(), beside); }
-  { UniqueFd holder = bound(both); CHECK_OUTCOME(endpoint(), beside); }
-  { UniqueFd holder = bound(strict, kPort, "127.0.0.1", SOCK_DGRAM); CHECK_OUTCOME(endpoint(), free); }
+  {
+    UniqueFd holder = bound(strict);
+    CHECK_OUTCOME(endpoint(), busy);
+  }
+  {
+    UniqueFd holder = bound(reuseAddress);
+    CHECK_OUTCOME(endpoint(), beside);
+  }
+  {
+    UniqueFd holder = bound(both);
+    CHECK_OUTCOME(endpoint(), beside);
+  }
+  {
+    UniqueFd holder = bound(strict, kPort, "127.0.0.1", SOCK_DGRAM);
+    CHECK_OUTCOME(endpoint(), free);
+  }
 });
 
 TEST("a guard: HAProxy binds beside it and listens; it survives", [] {
@@ -127,10 +158,18 @@ TEST("accepted connections and TIME_WAIT inherit what their listener had", [] {
     join(client.get(), port);
     UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     listener.reset();
-    if (options == strict) { CHECK_OUTCOME(endpoint(port), busy); } else { CHECK_OUTCOME(endpoint(port), beside); }
+    if (options == strict) {
+      CHECK_OUTCOME(endpoint(port), busy);
+    } else {
+      CHECK_OUTCOME(endpoint(port), beside);
+    }
     accepted.reset();
     client.reset();
-    if (options == strict) { CHECK_OUTCOME(endpoint(port), busy); } else { CHECK_OUTCOME(endpoint(port), beside); }
+    if (options == strict) {
+      CHECK_OUTCOME(endpoint(port), busy);
+    } else {
+      CHECK_OUTCOME(endpoint(port), beside);
+    }
   }
 });
 
@@ -138,7 +177,8 @@ TEST("a listener bound to a device is in the way of all but other devices", [] {
   UniqueFd holder(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   CHECK(::setsockopt(holder.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) == 0);
   sockaddr_in where = at("0.0.0.0", kPort);
-  CHECK(::bind(holder.get(), reinterpret_cast<sockaddr*>(&where), sizeof(where)) == 0 && ::listen(holder.get(), 1) == 0);
+  CHECK(::bind(holder.get(), reinterpret_cast<sockaddr*>(&where), sizeof(where)) == 0 &&
+        ::listen(holder.get(), 1) == 0);
   Endpoint onDevice = endpoint();
   onDevice.device = "lo";
   CHECK_OUTCOME(onDevice, busy);

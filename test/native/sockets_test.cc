@@ -37,7 +37,8 @@ TEST("the filter accepts its ports and, up to 2000 ranges, no others", [] {
   for (size_t count : {1, 2, 3, 7, 100, 1000, 2000}) {
     std::set<uint16_t> wanted;
     while (wanted.size() < count) wanted.insert(static_cast<uint16_t>(random() % 65535 + 1));
-    if (count > 3) for (uint16_t port = 100; port < 120; port++) wanted.insert(port);
+    if (count > 3)
+      for (uint16_t port = 100; port < 120; port++) wanted.insert(port);
     std::vector<uint16_t> ports(wanted.begin(), wanted.end());
     std::shuffle(ports.begin(), ports.end(), random);
     std::vector<uint8_t> program = portProgram(ports);
@@ -81,7 +82,8 @@ TEST("the kernel takes the largest filter, and both sources agree on it", [] {
   for (int step : {1, 2, 3}) {
     SocketQuery query;
     query.byPort = true;
-    for (uint32_t port = 1; port <= 65535; port += static_cast<uint32_t>(step)) query.ports.push_back(static_cast<uint16_t>(port));
+    for (uint32_t port = 1; port <= 65535; port += static_cast<uint32_t>(step))
+      query.ports.push_back(static_cast<uint16_t>(port));
     query.source = TableSource::sockDiag;
     Result<SocketTable> diag = readSockets(query);
     query.source = TableSource::proc;
@@ -89,7 +91,8 @@ TEST("the kernel takes the largest filter, and both sources agree on it", [] {
     CHECK(diag.ok() && proc.ok());
     auto inodes = [](const SocketTable& table) {
       std::set<uint32_t> all;
-      for (const SocketRow& row : table.rows) if (row.state == 10) all.insert(row.inode);
+      for (const SocketRow& row : table.rows)
+        if (row.state == 10) all.insert(row.inode);
       return all;
     };
     CHECK(inodes(diag.value) == inodes(proc.value));
@@ -103,7 +106,8 @@ TEST("owners: this process holds its own socket, nobody holds inode 0", [] {
   Result<std::vector<Holder>> own = socketsOf(::getpid());
   CHECK(own.ok());
   uint32_t inode = 0;
-  for (const Holder& holder : own.value) if (holder.fd == fd.get()) inode = holder.inode;
+  for (const Holder& holder : own.value)
+    if (holder.fd == fd.get()) inode = holder.inode;
   CHECK(inode != 0);
   std::vector<Holder> holders = holdersOf({inode, 0}, {});
   CHECK_EQUAL(holders.size(), 1);
