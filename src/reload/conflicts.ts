@@ -174,11 +174,11 @@ function isClimbable(action: Action): boolean {
   return action === 'share' || action === 'destroy' || action === 'wait';
 }
 
-/** ESRCH, EBADF, ENOENT: process, descriptor or socket went between the look and the act. */
+/** Process, descriptor or socket went between the look and the act; ESTALE: its descriptor or its place is another socket's by now. */
 function isGone(error: unknown): boolean {
   const cause = error instanceof Error ? (error.cause ?? error) : error;
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  return code === 'ESRCH' || code === 'EBADF' || code === 'ENOENT';
+  return code === 'ESRCH' || code === 'EBADF' || code === 'ENOENT' || code === 'ESTALE';
 }
 
 function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
