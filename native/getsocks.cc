@@ -40,8 +40,9 @@ class Patience {
       pollfd watched[2] = {{fd, events, 0}, {cancel_, POLLIN, 0}};
       int ready = ::poll(watched, 2, static_cast<int>(left));
       if (ready < 0 && errno != EINTR) return failed("poll");
-      if (watched[1].revents) return Failure{ECANCELED, "poll"};
+      // What has come before the cancellation still counts: an acknowledgement that is there was given.
       if (ready > 0 && watched[0].revents) return {};
+      if (ready > 0 && watched[1].revents) return Failure{ECANCELED, "poll"};
     }
   }
 
