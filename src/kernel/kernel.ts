@@ -43,7 +43,14 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
     inode,
     ledgerKey: await namespaceKey(inode),
     probe: (endpoints, probing) => probeAll(id, named, endpoints, probing),
-    boundSockets: () => boundSockets(id, tables),
+    boundSockets: async (namespaces = []) => {
+      const elsewhere = namespaces.map(async (namespace) => {
+        const there = await named.enter(namespace).catch(() => undefined);
+        const rows = there === undefined ? [] : await boundSockets(there, tables);
+        return rows.map((row) => ({ ...row, namespace }));
+      });
+      return (await Promise.all([boundSockets(id, tables), ...elsewhere])).flat();
+    },
     socketsOnPorts: async (transport, ports) => (await readTable(id, { transport, ports, source: tables })).rows(),
     snapshot: () => readTable(id, { transport: 'tcp', source: tables }),
     owners: (inodes, hint) => findOwners(id, inodes, hint),

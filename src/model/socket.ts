@@ -34,6 +34,8 @@ export interface SocketRow {
   readonly cookie?: string;
   /** Device bound to (SO_BINDTODEVICE); absent from /proc. */
   readonly device?: string;
+  /** HAProxy's `namespace NAME`, for rows of another network namespace than its own. */
+  readonly namespace?: string;
   /** IPV6_V6ONLY, where the kernel tells. */
   readonly v6only?: boolean;
   /** IP_TRANSPARENT, where the kernel tells (INET_DIAG_SOCKOPT). */
@@ -58,7 +60,7 @@ export interface SocketOwner {
 }
 
 /** The place that a socket of the tables takes; a `::` of which the kernel does not tell IPV6_V6ONLY counts as dual stack. */
-export function socketEndpoint(row: SocketRow, namespace?: string): InetEndpoint {
+export function socketEndpoint(row: SocketRow): InetEndpoint {
   return {
     kind: 'inet',
     transport: row.transport,
@@ -68,7 +70,7 @@ export function socketEndpoint(row: SocketRow, namespace?: string): InetEndpoint
     v6only: row.family === 6 && row.v6only === true,
     transparent: row.transparent === true,
     ...(row.device === undefined ? {} : { device: row.device }),
-    ...(namespace === undefined ? {} : { namespace }),
+    ...(row.namespace === undefined ? {} : { namespace: row.namespace }),
   };
 }
 

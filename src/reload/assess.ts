@@ -10,7 +10,7 @@ import type { Descriptor, HAProxyBuild, ProbeResult } from './env.js';
 import { makePlan, match } from './plan.js';
 import { type Reservations, readReservations } from './reserve.js';
 import { stopTimes } from './stop-times.js';
-import { type Survey, survey } from './survey.js';
+import { namespacesOf, type Survey, survey } from './survey.js';
 
 export interface Assessment extends Survey {
   readonly mode: 'standalone' | 'master-worker';
@@ -38,8 +38,9 @@ export async function assess(
   { keepGuards, leftOut = [] }: AssessOptions,
 ): Promise<Assessment> {
   const { kernel, haproxy, ledger, settings } = context;
+  const namespaces = namespacesOf(reading.listeners.binds.map(({ endpoint }) => endpoint));
   const [{ running, served }, reservations] = await Promise.all([
-    survey(kernel, haproxy),
+    survey(kernel, haproxy, namespaces),
     readReservations(kernel, ledger),
   ]);
   const mode = modeOf(settings.haproxy.mode, running?.mode, reading.listeners.global.masterWorker);
@@ -49,7 +50,7 @@ export async function assess(
   const diagnosis: DiagnosisContext = { running, stoppedAt: stopTimes(context.state) };
   const guards = new Map<string, Descriptor>();
   try {
-    const results = await kernel.probe(ownEndpoints([...matched.open, ...anew].map(({ endpoint }) => endpoint)), {
+    const results = await kernel.probe(inetEndpoints([...matched.open, ...anew].map(({ endpoint }) => endpoint)), {
       keep: keepGuards,
     });
     for (const { endpoint, guard } of results) if (guard !== undefined) guards.set(endpointKey(endpoint), guard);
@@ -93,11 +94,11 @@ function modeOf(
   return configured ? 'master-worker' : 'standalone';
 }
 
-/** Each place once, and only those of our own namespace: a bind in another one is HAProxy's alone. */
-function ownEndpoints(endpoints: readonly Endpoint[]): InetEndpoint[] {
+/** Each place once. */
+function inetEndpoints(endpoints: readonly Endpoint[]): InetEndpoint[] {
   const own = new Map<string, InetEndpoint>();
   for (const endpoint of endpoints) {
-    if (endpoint.kind === 'inet' && endpoint.namespace === undefined) own.set(endpointKey(endpoint), endpoint);
+    if (endpoint.kind === 'inet') own.set(endpointKey(endpoint), endpoint);
   }
   return [...own.values()];
 }

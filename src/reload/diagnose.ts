@@ -8,6 +8,7 @@ import { isListener, isOwnerless, socketEndpoint, type SocketOwner, type SocketR
 import type { Holder, ProbeVerdict, Verdict } from '../model/verdict.js';
 import type { Kernel, ProbeResult, RunningHAProxy } from './env.js';
 import { failureVerdict } from './failures.js';
+import { namespacesOf } from './survey.js';
 
 export interface DiagnosisContext {
   /** The HAProxy that is being reloaded. */
@@ -117,13 +118,15 @@ async function findHolders(
 ): Promise<Map<string, Holder[]>> {
   if (endpoints.length === 0) return new Map();
   const portsOf = (transport: 'tcp' | 'udp') => [
-    ...new Set(endpoints.filter((endpoint) => endpoint.transport === transport).map(({ port }) => port)),
+    ...new Set(
+      endpoints.filter((one) => one.transport === transport && one.namespace === undefined).map(({ port }) => port),
+    ),
   ];
   const dumps = (['tcp', 'udp'] as const).flatMap((transport) => {
     const ports = portsOf(transport);
     return ports.length === 0 ? [] : [kernel.socketsOnPorts(transport, ports)];
   });
-  const [bound, ...others] = await Promise.all([kernel.boundSockets(), ...dumps]);
+  const [bound, ...others] = await Promise.all([kernel.boundSockets(namespacesOf(endpoints)), ...dumps]);
   const byPort = new Map<string, SocketRow[]>();
   for (const row of uniqueRows([bound, ...others].flat())) push(byPort, portKey(row.transport, row.localPort), row);
 
@@ -152,9 +155,7 @@ async function findHolders(
  * that listener and holds nothing by itself (an outgoing one could not have got the port).
  */
 function rowsInTheWay(endpoint: InetEndpoint, rows: readonly SocketRow[]): SocketRow[] {
-  // The tables are those of one namespace, the endpoint's own; rows do not carry its name.
-  const { namespace: _, ...place } = endpoint;
-  const meeting = rows.filter((row) => overlap(place, socketEndpoint(row)));
+  const meeting = rows.filter((row) => overlap(endpoint, socketEndpoint(row)));
   const listeners = meeting.filter(isListener).map((row) => socketEndpoint(row));
   return meeting.filter(
     (row) => isListener(row) || !listeners.some((listener) => overlap(listener, socketEndpoint(row))),
@@ -198,8 +199,8 @@ function uniqueRows(rows: readonly SocketRow[]): SocketRow[] {
   const seen = new Map<string, SocketRow>();
   for (const row of rows) {
     const { transport, family, state, localAddress, localPort, remoteAddress, remotePort, inode, cookie } = row;
-    const place = `${transport}${family} ${state} ${localAddress} ${localPort} ${remoteAddress} ${remotePort} ${inode}`;
-    seen.set(cookie === undefined ? place : `cookie ${cookie}`, row);
+    const place = `${transport}${family} ${state} ${localAddress} ${localPort} ${remoteAddress} ${remotePort} ${inode} ${row.namespace ?? ''}`;
+    seen.set(cookie === undefined ? place : `cookie ${cookie} ${row.namespace ?? ''}`, row);
   }
   return [...seen.values()];
 }

@@ -39,8 +39,11 @@ export interface ProbeOptions {
 export interface Kernel {
   probe(endpoints: readonly InetEndpoint[], options: ProbeOptions): Promise<ProbeResult[]>;
 
-  /** LISTEN and bound-inactive TCP sockets and unconnected UDP sockets, IPv4 and IPv6. */
-  boundSockets(): Promise<SocketRow[]>;
+  /**
+   * LISTEN and bound-inactive TCP sockets and unconnected UDP sockets, IPv4 and IPv6; also of these namespaces under
+   * /run/netns, their rows with `namespace`. A namespace that does not exist has none.
+   */
+  boundSockets(namespaces?: readonly string[]): Promise<SocketRow[]>;
   /** Every socket in any state with one of these local ports, IPv4 and IPv6; one filtered dump. */
   socketsOnPorts(transport: 'tcp' | 'udp', ports: readonly number[]): Promise<SocketRow[]>;
   /** inode → who holds it; searches `hint` pids first, then processes of `comm` haproxy, then all. One pass for all. */

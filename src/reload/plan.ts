@@ -83,9 +83,6 @@ function rungsOf(bind: Bind, verdict: Verdict, settings: Settings['conflicts']):
 
 function verdictOf({ endpoint }: Bind, verdicts: ReadonlyMap<string, Verdict>): Verdict {
   if (endpoint.kind === 'unix') return { kind: 'free' };
-  if (endpoint.namespace !== undefined) {
-    return { kind: 'unknown', why: `it is bound in the network namespace ${endpoint.namespace}, by HAProxy alone` };
-  }
   const verdict = verdicts.get(endpointKey(endpoint));
   if (verdict === undefined) {
     throw new BerthError('BERTH_INTERNAL', `${formatEndpoint(endpoint)} was not probed`, { step: 'plan' });

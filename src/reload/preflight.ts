@@ -3,6 +3,7 @@ import { endpointKey, formatEndpoint } from '../model/endpoint.js';
 import type { InetEndpoint } from '../model/endpoint.js';
 import type { Bind } from '../model/bind.js';
 import type { Plan } from '../model/plan.js';
+import { socketEndpoint } from '../model/socket.js';
 import type { Verdict } from '../model/verdict.js';
 import { type Assessment, assess, verdictsOf } from './assess.js';
 import type { Reading, HostContext } from './context.js';
@@ -12,7 +13,7 @@ import { isExposed, isServable, rungsFor } from './plan.js';
 import type { HAProxyReport, ListenerReport, PlanReport, PreflightReport } from './reports.js';
 import { type Reservations, ephemeralFacts, readReservations } from './reserve.js';
 import { stopTimes } from './stop-times.js';
-import { endpointOf, socketsServedBy } from './survey.js';
+import { socketsServedBy } from './survey.js';
 
 type Context = Pick<HostContext, 'kernel' | 'haproxy' | 'ledger' | 'settings' | 'state'>;
 export interface Checked {
@@ -133,7 +134,7 @@ async function strangersBeside({ kernel }: Context, { served }: Assessment, { ke
   const ours = new Set(served.map(({ inode }) => inode));
   const places = new Set(keep.map(({ bind }) => endpointKey(bind.endpoint)));
   const rows = (await kernel.boundSockets()).filter(
-    (row) => row.state === 'LISTEN' && !ours.has(row.inode) && places.has(endpointKey(endpointOf(row))),
+    (row) => row.state === 'LISTEN' && !ours.has(row.inode) && places.has(endpointKey(socketEndpoint(row))),
   );
   if (rows.length === 0) return [];
   const owners = await kernel.owners(rows.map(({ inode }) => inode));

@@ -75,7 +75,6 @@ async function wantedBy(
     { sources, root, ...(workingDirectory === undefined ? {} : { workingDirectory }) },
     build,
   );
-  const binds = listeners.binds.filter(({ endpoint }) => endpoint.kind === 'unix' || endpoint.namespace === undefined);
   // Berth's own stats socket of each generation stands in no file of the user's; it is not a TCP listener either.
-  return { listeners: binds.map((bind) => ({ bind, inodes: [] })), lenient: listeners.unknown.length > 0 };
+  return { listeners: listeners.binds.map((bind) => ({ bind, inodes: [] })), lenient: listeners.unknown.length > 0 };
 }

@@ -1,6 +1,6 @@
-import { type InetEndpoint, unixPathOf } from '../model/endpoint.js';
+import { type Endpoint, unixPathOf } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
-import type { SocketRow } from '../model/socket.js';
+import { type SocketRow, socketEndpoint } from '../model/socket.js';
 import type { HAProxy, Kernel, ProcessInfo, RunningHAProxy } from './env.js';
 
 /** What serves now, as the kernel shows it. */
@@ -11,15 +11,22 @@ export interface Survey {
 }
 
 /** Find the serving HAProxy and the sockets that it listens on. Changes nothing. */
-export async function survey(kernel: Kernel, haproxy: HAProxy): Promise<Survey> {
+export async function survey(kernel: Kernel, haproxy: HAProxy, namespaces: readonly string[] = []): Promise<Survey> {
   const running = await haproxy.find();
-  return { running, served: running ? await socketsServedBy(kernel, running.worker) : [] };
+  return { running, served: running ? await socketsServedBy(kernel, running.worker, namespaces) : [] };
 }
 
-/** The listening sockets of one process: rows of the kernel's tables whose inode is among the process' descriptors. */
-export async function socketsServedBy(kernel: Kernel, process: ProcessInfo): Promise<ServedSocket[]> {
+/**
+ * The listening sockets of one process: rows of the kernel's tables whose inode is among the process' descriptors.
+ * @param namespaces look into these besides the process' own
+ */
+export async function socketsServedBy(
+  kernel: Kernel,
+  process: ProcessInfo,
+  namespaces: readonly string[] = [],
+): Promise<ServedSocket[]> {
   const [rows, descriptors, unix] = await Promise.all([
-    kernel.boundSockets(),
+    kernel.boundSockets(namespaces),
     kernel.socketsOf(process.pid),
     kernel.unixListenersOf(process.pid),
   ]);
@@ -27,7 +34,7 @@ export async function socketsServedBy(kernel: Kernel, process: ProcessInfo): Pro
   const inet = rows.flatMap((row): ServedSocket[] => {
     const fd = descriptors.get(row.inode)?.[0];
     if (fd === undefined || !isServing(row)) return [];
-    return [{ endpoint: endpointOf(row), inode: row.inode, owner: owner(fd) }];
+    return [{ endpoint: socketEndpoint(row), inode: row.inode, owner: owner(fd) }];
   });
   return [
     ...inet,
@@ -44,16 +51,7 @@ export function isServing(row: SocketRow): boolean {
   return row.transport === 'tcp' ? row.state === 'LISTEN' : row.state === 'UNCONN';
 }
 
-/** The endpoint that a row of the tables stands for. IP_TRANSPARENT shows in no table: it is false here. */
-export function endpointOf(row: SocketRow): InetEndpoint {
-  return {
-    kind: 'inet',
-    transport: row.transport,
-    family: row.family,
-    address: row.localAddress,
-    port: row.localPort,
-    ...(row.device === undefined ? {} : { device: row.device }),
-    v6only: row.family === 6 && (row.v6only ?? false),
-    transparent: false,
-  };
+/** The namespaces of HAProxy's `namespace` that these endpoints name. */
+export function namespacesOf(endpoints: readonly Endpoint[]): string[] {
+  return [...new Set(endpoints.flatMap((endpoint) => (endpoint.kind === 'inet' ? (endpoint.namespace ?? []) : [])))];
 }

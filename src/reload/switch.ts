@@ -189,7 +189,6 @@ function refuseChangedFiles({ meta, number }: Generation, master: ProcessInfo): 
 /** What must be served: kept sockets by their inode, new ones by their guard's where HAProxy gets it. */
 function expectations({ assessment, guards }: SwitchRequest, guardsHanded: boolean, keptHanded = true): Expectation[] {
   const { keep, open } = assessment.plan;
-  const isHere = ({ bind }: Expectation) => bind.endpoint.kind === 'unix' || bind.endpoint.namespace === undefined;
   return [
     ...keep.map(({ bind, served, handedOver }) => ({
       bind,
@@ -199,7 +198,7 @@ function expectations({ assessment, guards }: SwitchRequest, guardsHanded: boole
       const guard = guardsHanded ? guards.get(endpointKey(bind.endpoint)) : undefined;
       return { bind, inodes: guard === undefined ? [] : [inodeOf(guard)] };
     }),
-  ].filter(isHere);
+  ];
 }
 
 /** The guards of new listeners are handed over; those beside a socket that HAProxy binds anew just stay bound. */

@@ -8,7 +8,7 @@ import type { Endpoint } from '../model/endpoint.js';
 import { endpointKey, formatEndpoint } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
 import type { Kernel, ProcessInfo } from './env.js';
-import { socketsServedBy } from './survey.js';
+import { namespacesOf, socketsServedBy } from './survey.js';
 
 export interface Expectation {
   readonly bind: Bind;
@@ -41,7 +41,9 @@ export async function verify(
   expected: readonly Expectation[],
   lenient: boolean,
 ): Promise<Verification> {
-  const served = groupByPlace(await socketsServedBy(kernel, process));
+  const served = groupByPlace(
+    await socketsServedBy(kernel, process, namespacesOf(expected.map(({ bind }) => bind.endpoint))),
+  );
   const missing: Bind[] = [];
   const replaced: Bind[] = [];
   const wanted = new Set<string>();

@@ -1,4 +1,5 @@
 /** From a configuration to served listeners, on real HAProxy, in private network namespaces. */
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -95,6 +96,38 @@ describe.skipIf(why !== undefined)('reload', () => {
         message: expect.stringContaining(`${config}:${line}`) as unknown,
       });
       await berth.close();
+    });
+
+    test('a bind in another network namespace is probed, handed over, verified and kept there', async () => {
+      lab = await Lab.open();
+      const name = `berth-${process.pid}`;
+      await lab.exec('ip', ['netns', 'add', name]);
+      try {
+        const there = `--net=/run/netns/${name}`;
+        execFileSync('nsenter', [there, 'ip', 'link', 'set', 'lo', 'up']);
+        const config = lab.write('haproxy.cfg', configuration(['127.0.0.1:8001', `127.0.0.1:8001 namespace ${name}`]));
+        const settings = { stateDir: lab.path('state'), netns: lab.netns, haproxy: { binary: path } };
+        const berth = await openBerth({ settings });
+        expect(await berth.reload([config])).toMatchObject({
+          outcome: 'served',
+          listeners: { served: 2, opened: 2 },
+          warnings: [],
+        });
+        writeFileSync(
+          config,
+          configuration(['127.0.0.1:8001', `127.0.0.1:8001 namespace ${name}`, `127.0.0.1:8002 namespace ${name}`]),
+        );
+        expect(await berth.reload([config])).toMatchObject({
+          outcome: 'served',
+          listeners: { kept: 2, sameSocket: 2, opened: 1 },
+          warnings: [],
+        });
+        const listening = execFileSync('nsenter', [there, 'ss', '-tlnH'], { encoding: 'utf8' });
+        expect(listening.match(/127\.0\.0\.1:800[12]/g)).toHaveLength(2);
+        await berth.close();
+      } finally {
+        await lab.exec('ip', ['netns', 'del', name]);
+      }
     });
   });
 });

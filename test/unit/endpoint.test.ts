@@ -47,9 +47,12 @@ describe('endpointKey and same', () => {
       true,
     );
     expect(same(socketEndpoint(row('LISTEN', '[::]:80')), inet('[::]:80'))).toBe(true);
-    expect(same(socketEndpoint(row('LISTEN', '10.0.0.1:80'), 'blue'), inet('10.0.0.1:80', { namespace: 'blue' }))).toBe(
-      true,
-    );
+    expect(
+      same(
+        socketEndpoint({ ...row('LISTEN', '10.0.0.1:80'), namespace: 'blue' }),
+        inet('10.0.0.1:80', { namespace: 'blue' }),
+      ),
+    ).toBe(true);
   });
 });
 

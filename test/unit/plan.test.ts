@@ -190,10 +190,10 @@ describe('steps', () => {
     expect(plan(alone).open).toMatchObject([{ rungs: ['guard'] }]);
   });
 
-  it('a bind in another network namespace is left to HAProxy and reserves nothing here', () => {
+  it('a bind in another network namespace is guarded there and reserves nothing here', () => {
     const elsewhere = bind(inet('10.0.0.1:40000', { namespace: 'blue' }));
-    const result = plan([elsewhere], { verdicts: new Map() });
-    expect(result.open).toMatchObject([{ rungs: [], verdict: { kind: 'unknown' } }]);
+    const result = plan([elsewhere]);
+    expect(result.open).toMatchObject([{ rungs: ['guard'], verdict: { kind: 'free' } }]);
     expect(result.reserve.add).toBe('');
   });
 
