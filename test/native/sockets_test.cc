@@ -1,10 +1,16 @@
 // The port filter, run as the kernel runs it; the tables of both sources; messages that are cut or forged.
+#include <linux/filter.h>
 #include <linux/inet_diag.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <random>
 #include <set>
@@ -99,6 +105,41 @@ TEST("the kernel takes the largest filter, and both sources agree on it", [] {
     CHECK(!diag.value.fromProc && proc.value.fromProc);
     CHECK(inodes(diag.value).size() >= 16);
   }
+});
+
+// As seccomp profiles of containers have it: no netlink sockets.
+void forbidNetlink() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog filter{sizeof(program) / sizeof(program[0]), program};
+  CHECK(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+}
+
+TEST("where sock_diag is forbidden the tables come from /proc without being told", [] {
+  pid_t child = ::fork();
+  if (child == 0) {
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(::listen(fd.get(), 1) == 0);
+    forbidNetlink();
+    int before = failures();
+    Result<SocketTable> table = readSockets({});
+    CHECK(table.ok() && table.value.fromProc && !table.value.rows.empty());
+    SocketQuery strict;
+    strict.source = TableSource::sockDiag;
+    CHECK_EQUAL(readSockets(strict).failure.error, EPERM);
+    CHECK(unixListeners().ok());
+    std::fflush(stdout);
+    ::_exit(failures() == before ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK_EQUAL(status, 0);
 });
 
 TEST("owners: this process holds its own socket, nobody holds inode 0", [] {
