@@ -180,31 +180,31 @@ Failure destroySocket(const Endpoint& endpoint, const Endpoint& remote, uint64_t
 Result<std::vector<UnixListener>> unixListeners() {
   std::vector<UnixListener> listeners;
   DiagSocket diag;
-  if (Failure why = diag.open()) return why;
+  Failure why = diag.open();
   unix_diag_req request{};
   request.sdiag_family = AF_UNIX;
   request.udiag_states = 1u << 10;  // TCP_LISTEN, which unix sockets borrow
   request.udiag_show = UDIAG_SHOW_NAME;
   bool interrupted = false;
-  Failure why = diag.ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request, {}, &interrupted,
-                         [&](uint16_t type, const uint8_t* data, size_t length) {
-                           if (type != SOCK_DIAG_BY_FAMILY || length < sizeof(unix_diag_msg)) return;
-                           unix_diag_msg message;
-                           std::memcpy(&message, data, sizeof(message));
-                           UnixListener listener;
-                           listener.inode = message.udiag_ino;
-                           attributes(data + NLMSG_ALIGN(sizeof(message)), length - NLMSG_ALIGN(sizeof(message)),
-                                      [&](int kind, const uint8_t* value, size_t size) {
-                                        if (kind != UNIX_DIAG_NAME || size == 0) return;
-                                        listener.abstract = value[0] == 0;
-                                        const char* text = reinterpret_cast<const char*>(value);
-                                        size_t skip = listener.abstract ? 1 : 0;
-                                        listener.path.assign(text + skip, size - skip);
-                                        if (!listener.abstract)
-                                          listener.path.resize(std::strlen(listener.path.c_str()));
-                                      });
-                           listeners.push_back(listener);
-                         });
+  if (!why)
+    why = diag.ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request, {}, &interrupted,
+                   [&](uint16_t type, const uint8_t* data, size_t length) {
+                     if (type != SOCK_DIAG_BY_FAMILY || length < sizeof(unix_diag_msg)) return;
+                     unix_diag_msg message;
+                     std::memcpy(&message, data, sizeof(message));
+                     UnixListener listener;
+                     listener.inode = message.udiag_ino;
+                     attributes(data + NLMSG_ALIGN(sizeof(message)), length - NLMSG_ALIGN(sizeof(message)),
+                                [&](int kind, const uint8_t* value, size_t size) {
+                                  if (kind != UNIX_DIAG_NAME || size == 0) return;
+                                  listener.abstract = value[0] == 0;
+                                  const char* text = reinterpret_cast<const char*>(value);
+                                  size_t skip = listener.abstract ? 1 : 0;
+                                  listener.path.assign(text + skip, size - skip);
+                                  if (!listener.abstract) listener.path.resize(std::strlen(listener.path.c_str()));
+                                });
+                     listeners.push_back(listener);
+                   });
   if (why && isMissing(why)) return readProcUnix();
   if (why) return why;
   return listeners;
