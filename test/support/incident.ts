@@ -8,7 +8,7 @@ import { existsSync, lstatSync, readFileSync, readdirSync, readlinkSync } from '
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { openBerth, type Berth } from '../../src/berth.js';
-import type { ReloadReport } from '../../src/reload/reports.js';
+import type { ReloadObserver, ReloadReport } from '../../src/reload/reports.js';
 import { Lab, configuration, type ConfigurationOptions } from './haproxy.js';
 import { startHolder, type Holder } from './holder.js';
 
@@ -25,6 +25,12 @@ export interface IncidentOptions {
   /** Listeners of the first generation, from port 20001 on: outside of the ephemeral range. */
   readonly listeners: number;
   readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+interface OpenOptions {
+  /** Run instead of the binary itself. */
+  readonly wrapper?: string;
+  readonly observer?: ReloadObserver;
 }
 
 export class Incident {
@@ -64,8 +70,8 @@ export class Incident {
   }
 
   /** One more Berth on the same state directory, with settings of its own. */
-  berthWith(settings: Readonly<Record<string, unknown>>, binary = this.binary): Promise<Berth> {
-    return open(this.lab, binary, settings);
+  berthWith(settings: Readonly<Record<string, unknown>>, more: OpenOptions = {}): Promise<Berth> {
+    return open(this.lab, this.binary, settings, more);
   }
 
   /** Write the configuration: the listeners of the start, and these. */
@@ -145,9 +151,14 @@ export class Incident {
   }
 }
 
-async function open(lab: Lab, binary: string, settings: Readonly<Record<string, unknown>>): Promise<Berth> {
-  const own = { stateDir: lab.path('state'), netns: lab.netns, haproxy: { binary } };
-  const berth = await openBerth({ settings: { ...own, ...settings }, environment: {} });
+async function open(
+  lab: Lab,
+  binary: string,
+  settings: Readonly<Record<string, unknown>>,
+  { wrapper = binary, observer }: OpenOptions = {},
+): Promise<Berth> {
+  const own = { stateDir: lab.path('state'), netns: lab.netns, haproxy: { binary: wrapper } };
+  const berth = await openBerth({ settings: { ...own, ...settings }, environment: {}, ...(observer && { observer }) });
   onTestFinished(() => berth.close());
   return berth;
 }

@@ -41,7 +41,7 @@ describe.skipIf(why !== undefined)('the incident', () => {
 
       const load = await lab.startLoad({ targets: scene.binds, rate: 300, held: 20 });
       const traced = traceStarts(scene);
-      const report = await (await scene.berthWith({}, traced.binary)).reload([scene.config]);
+      const report = await (await scene.berthWith({}, { wrapper: traced.wrapper })).reload([scene.config]);
       expect(report).toMatchObject({
         outcome: 'served',
         listeners: { served: 2001, kept: 2000, sameSocket: 2000, opened: 1, closed: 0 },
@@ -88,5 +88,5 @@ function traceStarts({ lab, binary }: Incident) {
       return found ? [{ address: found[2], port: Number(found[1]) }] : [];
     });
   };
-  return { binary: script, binds };
+  return { wrapper: script, binds };
 }
