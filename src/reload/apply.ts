@@ -10,21 +10,20 @@ import type { Bind } from '../model/bind.js';
 import { endpointKey } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
 import { NO_PORTS, parsePorts } from '../model/ports.js';
-import { type Assessment, assess, verdictsOf } from './assess.js';
+import { type Assessment, assess } from './assess.js';
 import { checkStaged } from './check-staged.js';
 import { commit, pidFileAsItIs, pidFileOf, removeRunFiles, tidyUp } from './commit.js';
-import { climb } from './conflicts.js';
 import type { HostContext, Reading, ReloadContext, Sources } from './context.js';
 import type { Descriptor, HAProxyBuild } from './env.js';
-import type { Generation } from './generations.js';
-import { recordListeners } from './generations.js';
-import { conflictError, rungsFor } from './plan.js';
+import { type Generation, recordListeners } from './generations.js';
+import type { Journal } from './journal.js';
+import { conflictError } from './plan.js';
 import { markFailed } from './publish.js';
 import { recover } from './recover.js';
-import type { RecoveryReport, ReloadReport, SecuredListener } from './reports.js';
-import type { Journal } from './journal.js';
+import type { RecoveryReport, ReloadReport } from './reports.js';
 import { type Outcome, listenerRecords, reportOf } from './reload-report.js';
 import { addReservations, releaseReservations } from './reserve.js';
+import { secure } from './secure.js';
 import { stageGeneration } from './stage-generation.js';
 import { retire } from './standalone.js';
 import { switchOver } from './switch.js';
@@ -173,45 +172,6 @@ async function reserve(context: ReloadContext, transaction: Transaction, { plan 
   await context.journal.append({ kind: 'reserved' });
 }
 
-/** Climb the ladder for what the probe left busy. @throws Unsolved for what came to its end */
-async function secure(
-  context: ReloadContext,
-  assessment: Assessment,
-  guards: Map<string, Descriptor>,
-): Promise<SecuredListener[]> {
-  const { kernel, settings, observer, signal, journal } = context;
-  const contested = assessment.plan.open.filter(
-    ({ bind, rungs }) => bind.endpoint.kind === 'inet' && rungs.length > 0 && !guards.has(endpointKey(bind.endpoint)),
-  );
-  if (contested.length === 0) return [];
-  const { secured, unsolved } = await climb(
-    {
-      kernel,
-      settings: settings.conflicts,
-      diagnose: (results) => verdictsOf(context, results, assessment.diagnosis),
-      rungs: (verdict) => rungsFor(verdict, settings.conflicts),
-      observer,
-      ...(signal ? { signal } : {}),
-      beforeAct: (action, endpoint, holder) => {
-        const owner = holder.owners[0];
-        return journal.append({
-          kind: 'securing',
-          endpoint: endpointKey(endpoint),
-          action,
-          ...(owner ? { owner: { pid: owner.pid, comm: owner.comm } } : {}),
-        });
-      },
-    },
-    contested,
-    guards,
-  );
-  if (unsolved.length > 0) {
-    throw settings.conflicts.onUnsolved === 'abort' ? unservable(unsolved) : new Unsolved(unsolved);
-  }
-  await journal.append(...secured.map(({ name }) => ({ kind: 'secured' as const, endpoint: name })));
-  return secured;
-}
-
 async function goBack(
   context: ReloadContext,
   transaction: Transaction,
@@ -222,10 +182,12 @@ async function goBack(
   const tell = (work: Promise<unknown>) =>
     work.catch((error: unknown) => context.observer({ type: 'warning', text: String(error) }));
   await tell(context.journal.append({ kind: 'aborting', reason }));
-  for (const text of await transaction.rollBack()) context.observer({ type: 'warning', text });
+  const left = await transaction.rollBack();
+  for (const text of left) context.observer({ type: 'warning', text });
   removeRunFiles(context, generation.number, 'ended');
   await tell(markFailed(generation, reason));
-  await tell(context.journal.append({ kind: 'aborted' }));
+  // A transaction that is not undone in full stays open, for the next run's recovery.
+  if (left.length === 0) await tell(context.journal.append({ kind: 'aborted' }));
 }
 
 /** The new HAProxy serves and counts. What fails from here on is told, and done by the next run's recovery. */

@@ -5,30 +5,13 @@ import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from './files.js';
 import { readListeners, type Generation, type ListenerRecord } from './generations.js';
+import type { DiffReport } from './reports.js';
 import { unifiedDiff } from './text-diff.js';
 
-export interface GenerationsDiff {
-  readonly from: number;
-  readonly to: number;
-  /** By the user's own paths. Only the configuration's text is shown: a file that it refers to may hold a private key. */
-  readonly files: readonly {
-    readonly file: string;
-    readonly change: 'added' | 'removed' | 'changed';
-    /** As `diff -u` writes it; of a referenced file one line that says its size. */
-    readonly patch: string;
-  }[];
-  readonly listeners: {
-    readonly added: readonly string[];
-    readonly removed: readonly string[];
-    /** The same endpoint in another section. */
-    readonly changed: readonly { readonly endpoint: string; readonly from: string; readonly to: string }[];
-  };
-}
-
 /** Errors: BERTH_STATE_DIR where a generation's own files are damaged; a file that is missing in the mirror reads as absent. */
-export async function diffGenerations(from: Generation, to: Generation): Promise<GenerationsDiff> {
+export async function diffGenerations(from: Generation, to: Generation): Promise<DiffReport> {
   const configuration = new Set([...from.manifest.files, ...to.manifest.files]);
-  const files: GenerationsDiff['files'][number][] = [];
+  const files: DiffReport['files'][number][] = [];
   for (const file of configuration) {
     const [before, after] = await Promise.all([textOf(from, file), textOf(to, file)]);
     if (before !== after)
@@ -54,7 +37,7 @@ function changeOf(before: unknown, after: unknown): 'added' | 'removed' | 'chang
   return before === undefined ? 'added' : after === undefined ? 'removed' : 'changed';
 }
 
-function diffListeners(from: readonly ListenerRecord[], to: readonly ListenerRecord[]): GenerationsDiff['listeners'] {
+function diffListeners(from: readonly ListenerRecord[], to: readonly ListenerRecord[]): DiffReport['listeners'] {
   const [before, after] = [sectionsByEndpoint(from), sectionsByEndpoint(to)];
   return {
     added: [...after.keys()].filter((endpoint) => !before.has(endpoint)),
