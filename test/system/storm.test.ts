@@ -23,7 +23,7 @@ describe.skipIf(why !== undefined)('an ephemeral storm', () => {
       await scene.reload();
       await scene.lab.exec('sysctl', ['-qw', `net.ipv4.ip_local_port_range=${FIRST} ${LAST}`]);
       // Each client's connection makes one of HAProxy's own, from the listeners' address and a port of the range.
-      const load = await scene.lab.startLoad({ targets: scene.binds, rate: 50, held: 20 });
+      const load = await scene.lab.startLoad({ targets: scene.binds, rate: 50, held: 60 });
       const storm = startStorm(scene.stranger);
       const met = new Set<string>();
       for (let at = 0; at < reloads; at++) {
@@ -42,7 +42,7 @@ describe.skipIf(why !== undefined)('an ephemeral storm', () => {
       expect(await scene.answers(FIRST + reloads - 1)).toBe(true);
       const counts = await load.stop();
       expect(counts).toMatchObject({ refused: 0, reset: 0, eof: 0, hung: 0, other: {} });
-      expect(counts.held).toMatchObject({ open: 20, cut: 0, hung: 0, failed: 0 });
+      expect(counts.held).toMatchObject({ open: 60, cut: 0, hung: 0, failed: 0 });
     },
     300_000,
   );
