@@ -57,5 +57,5 @@ use_own_headers() {
 build() {
   need_node
   use_own_headers
-  ./bin/berth --version </dev/null >&2 || die 'the build failed'
+  ./bin/berth --version </dev/null >/dev/null || die 'the build failed'
 }
