@@ -152,7 +152,9 @@ describe.skipIf(skip).each(binaries)('finding HAProxy $version', ({ version, pat
     await expect(room({ masterSocket, pidFile }).find()).rejects.toMatchObject(notFound('which is gone'));
   });
 
-  it.runIf(Number(version) < 2.5)('nbproc is refused by name', async () => {
+  // HAProxy 2.5 has no nbproc any more: there is nothing to refuse.
+  const before25 = Number(version) < 2.5 ? it : undefined;
+  before25?.('nbproc is refused by name', async () => {
     const file = lab.write('n.cfg', configuration(['127.0.0.1:8080'], { global: ['nbproc 2'] }));
     await lab.exec(binary, ['-D', '-p', pidFile, '-f', file]);
     await expect(room({ pidFile }).find()).rejects.toMatchObject({ code: 'BERTH_HAPROXY_UNSUITABLE' });

@@ -146,7 +146,9 @@ describe.skipIf(skip).each(binaries)('HAProxy $version as a process', ({ version
     expect(lab.haproxies()).toEqual([]);
   });
 
-  it.runIf(Number(version) < 2.5)('refuses nbproc', async () => {
+  // HAProxy 2.5 has no nbproc any more: there is nothing to refuse.
+  const before25 = Number(version) < 2.5 ? it : undefined;
+  before25?.('refuses nbproc', async () => {
     const file = lab.write('a.cfg', configuration(['10.9.0.1:8080'], { global: ['nbproc 2'] }));
     await expect(start([file])).rejects.toMatchObject({ code: 'BERTH_HAPROXY_UNSUITABLE' });
     expect(lab.haproxies()).toEqual([]);

@@ -285,6 +285,8 @@ describe('a configuration that changes while it is copied', () => {
       expect(texts[0]).toMatch(/^(# \d\n)\1*$/);
     } finally {
       clearInterval(turning);
+      // The new symlink may still be due.
+      await new Promise((resolve) => setImmediate(resolve));
     }
   });
 
