@@ -121,6 +121,12 @@ export class Incident {
     return text === 'who is there\n';
   }
 
+  /** SIGKILL, and wait until its sockets are closed. */
+  async killStranger(): Promise<void> {
+    process.kill(this.stranger.pid, 'SIGKILL');
+    await this.stranger.exited;
+  }
+
   /** Rows of ss(8) for outgoing connections from this local port: `ESTAB`, `TIME-WAIT`, … */
   async states(port: number): Promise<string[]> {
     const rows = await this.lab.exec('ss', ['-tanH', 'dst', PEER, 'and', 'sport', '=', `:${port}`]);

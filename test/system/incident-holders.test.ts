@@ -1,5 +1,6 @@
 /** The incident's other forms: who else can sit on the port of a new listener, and what a reload makes of each. */
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { cannotRun, configuration, haproxyBinaries } from '../support/haproxy.js';
 import { HOST, Incident, PEER, PORT, SERVER } from '../support/incident.js';
@@ -156,7 +157,7 @@ describe.skipIf(why !== undefined)('the port of a new listener is held by', () =
         quarantined: [expect.stringContaining(`${NAME}/tcp`)],
       });
 
-      process.kill(scene.stranger.pid, 'SIGKILL');
+      await scene.killStranger();
       const next = await scene.berth.reload([scene.config]);
       expect(next).toMatchObject({ outcome: 'served', listeners: { served: 2001, opened: 1 }, quarantined: [] });
       expectKept(scene, before);
@@ -213,6 +214,7 @@ describe.skipIf(why !== undefined)('the port of a new listener is held by', () =
       expect(scene.lab.listeners().get(NAME)).toHaveLength(1);
 
       process.kill(forgotten, 'SIGKILL');
+      while (scene.lab.listeners().has(NAME)) await sleep(10);
       expect(await scene.berth.reload([scene.config])).toMatchObject({ outcome: 'served', quarantined: [] });
       expect(await scene.answers(PORT)).toBe(true);
     });

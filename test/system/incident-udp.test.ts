@@ -53,7 +53,7 @@ describe.skipIf(why !== undefined).each(since(2.6))('UDP listeners, HAProxy $ver
     await send(lab, 1515);
     await until(client, collector.id, 3);
 
-    process.kill(stranger.pid, 'SIGKILL');
+    await scene.killStranger();
     const third = await berth.reload([scene.config]);
     expect(third).toMatchObject({
       outcome: 'served',
