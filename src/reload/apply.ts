@@ -96,7 +96,7 @@ async function attempt(
 
     await transaction.phase('reserve', () => reserve(context, transaction, assessment));
     const secured = await transaction.phase('secure', () => secure(context, assessment, guards));
-    const outcome = await switchOver(context, transaction, { request, reading, assessment, generation, guards });
+    const outcome = await switchOver(context, transaction, { request, reading, build, assessment, generation, guards });
     transaction.onRollBack('put the pid file back', pidFileAsItIs(pidFileOf(context)));
     const good = await transaction.phase('commit', () =>
       commit(context, generation, outcome.switched.process, assessment.mode, outcome.switched.verification.served),
@@ -193,7 +193,7 @@ async function goBack(
 /** The new HAProxy serves and counts. What fails from here on is told, and done by the next run's recovery. */
 async function conclude(context: ReloadContext, transaction: Transaction, outcome: Outcome): Promise<ReloadReport> {
   const { assessment, generation, reading, switched, expected } = outcome;
-  const warnings: string[] = [];
+  const warnings = [...outcome.warnings];
   const repairs: string[] = [];
   let released = NO_PORTS;
   try {

@@ -64,10 +64,16 @@ function whyNotHandedOver(
     return 'a master of HAProxy 2.2 hands sockets over only through a stats socket with expose-fd listeners';
   }
   if (endpoint.kind === 'unix') return undefined;
-  const specificV6 = endpoint.family === 6 && endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
-  if (specificV6 && !endpoint.v6only && !is22) {
+  if (isNeverTaken(endpoint, build)) {
     return 'the kernel sets IPV6_V6ONLY on a specific IPv6 address, which HAProxy takes for a change; `v6only` on the bind ends that';
   }
   const handed = taken.every(({ endpoint: old }) => old.kind === 'inet' && old.transparent === endpoint.transparent);
   return handed ? undefined : '`transparent` is new or gone, or the kernel does not tell it of the old socket';
+}
+
+/** The kernel shows v6only on a specific IPv6 address; HAProxy from 2.3 on takes that for another socket than the bind's. */
+export function isNeverTaken(endpoint: Endpoint, { major, minor }: Pick<HAProxyBuild, 'major' | 'minor'>): boolean {
+  if (endpoint.kind === 'unix' || endpoint.family === 4 || endpoint.v6only) return false;
+  const specific = endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
+  return specific && (major > 2 || minor > 2);
 }

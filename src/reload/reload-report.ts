@@ -33,6 +33,7 @@ export function reportOf(outcome: Outcome & Afterwards): ReloadReport {
   const { plan, running, mode } = assessment;
   const { verification } = switched;
   const elsewhere = new Set([...verification.replaced, ...verification.missing]);
+  const handedOver = new Set(outcome.expected.flatMap(({ bind, inodes }) => (inodes.length > 0 ? [bind] : [])));
   const odd = verification.replaced.length + verification.extra.length > 0 ? [describeVerification(verification)] : [];
   return {
     outcome: leftOut.length > 0 ? 'served-in-part' : 'served',
@@ -43,7 +44,7 @@ export function reportOf(outcome: Outcome & Afterwards): ReloadReport {
     listeners: {
       served: verification.served,
       kept: plan.keep.length,
-      sameSocket: plan.keep.filter(({ bind, handedOver }) => handedOver && !elsewhere.has(bind)).length,
+      sameSocket: plan.keep.filter(({ bind }) => handedOver.has(bind) && !elsewhere.has(bind)).length,
       opened: plan.open.length,
       closed: plan.close.length,
     },

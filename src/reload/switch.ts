@@ -5,10 +5,11 @@ import type { StatsSocket } from '../model/bind.js';
 import type { Assessment } from './assess.js';
 import { pidFileOf } from './commit.js';
 import type { Reading, ReloadContext, Sources } from './context.js';
-import type { Descriptor, HAProxyCommand, ProcessInfo } from './env.js';
+import type { Descriptor, HAProxyBuild, HAProxyCommand, ProcessInfo } from './env.js';
 import type { Generation } from './generations.js';
 import { type Guard, inodeOf } from './handover.js';
 import { reloadOnce, switchWorkers, whatMasterReads } from './master-worker.js';
+import { isNeverTaken } from './match.js';
 import { endProcess, prove } from './prove.js';
 import { publish, unpublish } from './publish.js';
 import { type SwitchInput, type Switched, handoverPaths, switchStandalone } from './standalone.js';
@@ -18,6 +19,7 @@ import { type Expectation, describeVerification } from './verify.js';
 export interface SwitchRequest {
   readonly request: Sources;
   readonly reading: Reading;
+  readonly build: HAProxyBuild;
   readonly assessment: Assessment;
   readonly generation: Generation;
   readonly guards: ReadonlyMap<string, Descriptor>;
@@ -187,7 +189,11 @@ function refuseChangedFiles({ meta, number }: Generation, master: ProcessInfo): 
 }
 
 /** What must be served: kept sockets by their inode, new ones by their guard's where HAProxy gets it. */
-function expectations({ assessment, guards }: SwitchRequest, guardsHanded: boolean, keptHanded = true): Expectation[] {
+function expectations(
+  { assessment, guards, build }: SwitchRequest,
+  guardsHanded: boolean,
+  keptHanded = true,
+): Expectation[] {
   const { keep, open } = assessment.plan;
   return [
     ...keep.map(({ bind, served, handedOver }) => ({
@@ -195,7 +201,8 @@ function expectations({ assessment, guards }: SwitchRequest, guardsHanded: boole
       inodes: handedOver && keptHanded ? served.map(({ inode }) => inode) : [],
     })),
     ...open.map(({ bind }) => {
-      const guard = guardsHanded ? guards.get(endpointKey(bind.endpoint)) : undefined;
+      const taken = guardsHanded && !isNeverTaken(bind.endpoint, build);
+      const guard = taken ? guards.get(endpointKey(bind.endpoint)) : undefined;
       return { bind, inodes: guard === undefined ? [] : [inodeOf(guard)] };
     }),
   ];

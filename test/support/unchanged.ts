@@ -30,11 +30,14 @@ export function generations(lab: Lab): string[] {
   return existsSync(directory) ? readdirSync(directory).sort() : [];
 }
 
-/** Every living process of the namespace: one that a failed start left behind is seen whatever it is. */
+/**
+ * Every living process of the namespace: one that a failed start left behind is seen whatever it is. Not by its arguments: a
+ * master that tried to reload has new ones.
+ */
 function commandsIn(lab: Lab): string[] {
   return processesIn(namespaceInode(lab.netns) ?? 0).flatMap((pid) => {
     const found = readProcess(pid);
-    return found === undefined || isDead(found) ? [] : [`${pid} ${found.argv.join(' ')}`];
+    return found === undefined || isDead(found) ? [] : [`${pid} ${found.startTicks} ${found.comm}`];
   });
 }
 

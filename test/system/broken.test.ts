@@ -48,7 +48,7 @@ describe.skipIf(why !== undefined)('broken', () => {
 
     /** One reload that fails; then everything is as before, and the next good one works. */
     const expectNothingHappened = async (scene: Scene, text: string, failure: object, reason: RegExp) => {
-      const { berth, config, load } = scene;
+      const { berth, config } = scene;
       const before = await serving(lab);
       const inodes = lab.listeners();
       const stop = watchListening(lab, steady);
