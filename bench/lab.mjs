@@ -1,0 +1,165 @@
+/** Programs of the bench: the baseline, real HAProxy with many listeners, Berth in a process of its own. */
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const here = (/** @type {string} */ file) => fileURLToPath(new URL(file, import.meta.url));
+export const BERTH = here('../dist/cli/main.js');
+const NANOSECONDS = 1e6;
+
+/** Compile baseline.c; the path of the program. */
+export function buildBaseline(/** @type {string} */ directory) {
+  const program = join(directory, 'baseline');
+  execFileSync('cc', ['-O2', '-Wall', '-o', program, here('baseline.c')], { stdio: 'inherit' });
+  return program;
+}
+
+/**
+ * Milliseconds that a program says or takes.
+ * @param {string} baseline
+ * @param {string[]} words of the baseline program, e.g. `time ss -tlnH`
+ * @param {string} [netns] path of the namespace to run in
+ */
+export async function clocked(baseline, words, netns) {
+  const inside = netns === undefined ? [] : [`--net=${netns}`, '--'];
+  const [program = '', ...args] =
+    netns === undefined ? [baseline, ...words] : ['nsenter', ...inside, baseline, ...words];
+  const { stdout } = await run(program, args);
+  return Number(stdout) / NANOSECONDS;
+}
+
+/**
+ * Berth's part, measured by a Berth that was just started, as the command is: milliseconds of its first and only call.
+ * @param {string} task of once.mjs
+ * @param {unknown} input
+ */
+export async function berthOnce(task, input) {
+  const { stdout } = await run(process.execPath, [here('once.mjs'), task, JSON.stringify(input)]);
+  return Number(stdout);
+}
+
+/** A network namespace with lo up; it lives as long as the process that keeps it. */
+export async function namespace() {
+  const keeper = spawn('unshare', ['--net', 'sh', '-c', 'ip link set lo up && echo ready && exec sleep infinity'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(keeper.stdout, 'data');
+  return { netns: `/proc/${keeper.pid}/ns/net`, close: () => keeper.kill('SIGKILL') };
+}
+
+/** `processes` × `connections` connections, both ends here; resolves when all stand. */
+export async function crowd(
+  /** @type {string} */ baseline,
+  /** @type {number} */ processes,
+  /** @type {number} */ connections,
+) {
+  const child = spawn(baseline, ['crowd', String(processes), String(connections)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const answer = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+  if (!String(answer[0]).startsWith('ready')) throw new Error('the crowd did not come together');
+  return async () => {
+    child.stdin.end();
+    if (child.exitCode === null) await once(child, 'exit');
+  };
+}
+
+/**
+ * `count` TCP listeners from `first` on and those of `more`, one section each.
+ * @param {{ address: string, first: number, count: number, more?: number[], statsSocket?: string }} options
+ */
+export function configuration({ address, first, count, more = [], statsSocket }) {
+  const ports = [...Array.from({ length: count }, (_, index) => first + index), ...more];
+  return `global
+  maxconn 2000
+${statsSocket === undefined ? '' : `  stats socket ${statsSocket} mode 600 level admin expose-fd listeners\n`}
+defaults
+  mode tcp
+  timeout connect 10s
+  timeout client 60s
+  timeout server 60s
+
+${ports.map((port) => `listen lb-${port}\n  bind ${address}:${port}\n  server s ${address}:${(port % 60000) + 1}\n`).join('\n')}`;
+}
+
+/** A HAProxy that serves 2000 listeners, and the next configurations for it: the same and one more, another each time. */
+export class Balancer {
+  /**
+   * @param {{ directory: string, haproxy: string, netns?: string, listeners: number }} options
+   */
+  constructor({ directory, haproxy, netns, listeners }) {
+    mkdirSync(directory, { recursive: true });
+    this.directory = directory;
+    this.haproxy = haproxy;
+    this.netns = netns;
+    this.listeners = listeners;
+    this.statsSocket = join(directory, 'stats');
+    this.pidFile = join(directory, 'haproxy.pid');
+  }
+
+  /** Write the configuration of one round; its path. */
+  next(/** @type {number} */ round) {
+    const path = join(this.directory, 'haproxy.cfg');
+    const { statsSocket, listeners } = this;
+    const more = round < 0 ? [] : [40000 + round];
+    writeFileSync(path, configuration({ address: '127.0.0.1', first: 10000, count: listeners, more, statsSocket }));
+    return path;
+  }
+
+  get pid() {
+    return Number(readFileSync(this.pidFile, 'utf8').trim());
+  }
+
+  /** HAProxy's own command line. */
+  command(/** @type {string} */ path, /** @type {string[]} */ more = []) {
+    return [this.haproxy, '-D', '-p', this.pidFile, '-f', path, ...more];
+  }
+
+  async start(/** @type {string} */ baseline) {
+    await clocked(baseline, ['time', ...this.command(this.next(-1))], this.netns);
+  }
+
+  /** Milliseconds of HAProxy's own reload. */
+  async bareReload(/** @type {string} */ baseline, /** @type {number} */ round) {
+    const words = this.command(this.next(round), ['-sf', String(this.pid), '-x', this.statsSocket]);
+    return clocked(baseline, ['time', ...words], this.netns);
+  }
+
+  /** @param {string[]} words */
+  berth(words) {
+    const state = join(this.directory, 'state');
+    return [
+      process.execPath,
+      BERTH,
+      ...words,
+      '--state-dir',
+      state,
+      '--pid-file',
+      this.pidFile,
+      '--haproxy',
+      this.haproxy,
+    ];
+  }
+
+  /** Milliseconds of the whole command. */
+  async berthReload(/** @type {string} */ baseline, /** @type {number} */ round) {
+    return clocked(baseline, ['time', ...this.berth(['reload', this.next(round)])], this.netns);
+  }
+
+  /** The report of one more reload. */
+  async berthReport(/** @type {number} */ round) {
+    const [program = '', ...args] = this.berth(['reload', '--json', this.next(round)]);
+    const inside = this.netns === undefined ? [program, ...args] : ['nsenter', `--net=${this.netns}`, program, ...args];
+    const { stdout } = await run(inside[0] ?? '', inside.slice(1), { maxBuffer: 1 << 26 });
+    return JSON.parse(stdout).result;
+  }
+
+  stop() {
+    process.kill(this.pid, 'SIGKILL');
+  }
+}
