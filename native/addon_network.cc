@@ -65,6 +65,7 @@ Result<ProbeAnswers> probeAll(const std::vector<std::string>& addresses, const s
                               const std::vector<uint32_t>& packed, const ProbeOptions& options) {
   ProbeAnswers answers;
   answers.words.reserve(packed.size() / 3 * 4);
+  if (options.keep) growDescriptorTable(packed.size() / 3);
   for (size_t i = 0; i + 2 < packed.size(); i += 3) {
     Endpoint endpoint;
     endpoint.port = static_cast<uint16_t>(packed[i + 2]);

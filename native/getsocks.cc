@@ -181,6 +181,7 @@ Result<std::vector<int>> askForSockets(const std::string& path, int timeoutMs, i
   // Without `expose-fd listeners` HAProxy answers with text: four letters are a number far beyond any count.
   if (expected < 0 || expected > kMostSockets) return Failure{EPROTO, "_getsocks"};
 
+  growDescriptorTable(static_cast<size_t>(expected));
   std::vector<UniqueFd> received;
   std::vector<char> data(kDescriptorsPerMessage * kBytesPerDescriptor);
   size_t bytes = 0;

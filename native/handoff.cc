@@ -36,6 +36,7 @@ Result<std::vector<Duplicate>> duplicateSockets(int pid, uint64_t ticks, const s
   std::unordered_map<uint32_t, int> descriptors;
   for (const Holder& holder : held.value) descriptors.emplace(holder.inode, holder.fd);
 
+  growDescriptorTable(inodes.size());
   std::vector<UniqueFd> copies;
   std::vector<Duplicate> result;
   for (uint32_t inode : inodes) {

@@ -141,7 +141,7 @@ struct SocketTable {
   bool fromProc = false;
 };
 
-// IPv4 and IPv6. A table is not a snapshot: a socket that is absent may still exist (kernel.md A); bind(2) is the
+// IPv4 and IPv6. A table is not a snapshot: a socket that is absent may still exist; bind(2) is the
 // truth.
 Result<SocketTable> readSockets(const SocketQuery& query);
 // The inet_diag byte code that keeps sockets of these ports (and possibly of a few more); see ss(8),
@@ -226,5 +226,8 @@ struct DescriptorLimit {
 };
 // RLIMIT_NOFILE: soft raised to hard.
 Result<DescriptorLimit> raiseDescriptorLimit();
+// Room for `more` descriptors, before they are opened one by one. Each time the kernel doubles the table of a process
+// with threads it waits for all CPUs (fs/file.c expand_fdtable, synchronize_rcu), 5 to 20 ms.
+void growDescriptorTable(size_t more);
 
 }  // namespace berth

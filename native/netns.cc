@@ -13,6 +13,8 @@ namespace berth {
 
 namespace {
 
+constexpr size_t kUsualDescriptors = 4096;
+
 Result<uint64_t> enter(const std::string& path) {
   if (!path.empty()) {
     UniqueFd fd(retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
@@ -59,6 +61,8 @@ void NamespaceThread::run(const std::string& path, const std::function<void(Resu
   bool ready = inode.ok();
   opened(std::move(inode));
   if (!ready) return;
+  // Now, while Node still reads the configuration: later the first reload would wait for it.
+  growDescriptorTable(kUsualDescriptors);
   for (;;) {
     std::unique_lock<std::mutex> lock(mutex_);
     wake_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });

@@ -2,6 +2,7 @@
 // sd_notify.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -108,6 +109,13 @@ Result<DescriptorLimit> raiseDescriptorLimit() {
     if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return failed("setrlimit");
   }
   return DescriptorLimit{limit.rlim_cur, limit.rlim_max};
+}
+
+void growDescriptorTable(size_t more) {
+  UniqueFd lowest(::eventfd(0, EFD_CLOEXEC));
+  if (!lowest) return;
+  // Beyond the limit this fails, and whoever opens that many is told by the call that finds none left.
+  UniqueFd highest(::fcntl(lowest.get(), F_DUPFD_CLOEXEC, lowest.get() + static_cast<int>(more)));
 }
 
 }  // namespace berth

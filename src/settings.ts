@@ -3,13 +3,17 @@
  * the later one wins. A key that does not exist is refused by name, wherever it stands.
  */
 import { readFileSync } from 'node:fs';
-import { LineCounter, parse, parseDocument, type Node } from 'yaml';
+import { createRequire } from 'node:module';
+import type { Node } from 'yaml';
 import { BerthError } from './errors.js';
 import { nearest } from './settings/nearest.js';
 import { leaves, takeOver, wrongWith, type KeyPath, type Origin, type Tree } from './settings/read.js';
 import { settingsSchema, type Settings } from './settings/schema.js';
 
 export { settingsJsonSchema, type Settings } from './settings/schema.js';
+
+/** Loaded where there is YAML to read: a quarter of all modules are its, and most commands have no settings file. */
+const yaml = () => createRequire(import.meta.url)('yaml') as typeof import('yaml');
 
 export interface SettingsSources {
   /** A YAML file; absent: none is read. */
@@ -46,6 +50,7 @@ function emptyGroups(): Tree {
 }
 
 function takeFile(target: Tree, file: string): void {
+  const { LineCounter, parseDocument } = yaml();
   const lines = new LineCounter();
   const document = parseDocument(readText(file), { lineCounter: lines });
   const [error] = document.errors;
@@ -102,7 +107,7 @@ function refuseNearMiss(name: string, known: readonly string[]): void {
 
 function spelled(text: string): unknown {
   try {
-    return parse(text) as unknown;
+    return yaml().parse(text) as unknown;
   } catch {
     return text;
   }

@@ -57,7 +57,7 @@ export async function livingHAProxies(kernel: ProcessTable): Promise<ProcessInfo
 
 /** Pids of those that have TCP sockets in LISTEN. */
 export async function listening(kernel: ProcessTable, processes: readonly ProcessInfo[]): Promise<Set<number>> {
-  const rows = processes.length > 0 ? await kernel.boundSockets() : [];
+  const rows = processes.length > 0 ? await kernel.boundSockets([], { silent: false }) : [];
   const inodes = new Set(rows.flatMap(({ state, inode }) => (state === 'LISTEN' ? [inode] : [])));
   const tables = await Promise.all(
     processes.map(({ pid }) => kernel.socketsOf(pid).catch(() => new Map<number, number[]>())),

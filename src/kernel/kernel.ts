@@ -43,19 +43,19 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
     inode,
     ledgerKey: await namespaceKey(inode),
     probe: (endpoints, probing) => probeAll(id, named, endpoints, probing),
-    boundSockets: async (namespaces = []) => {
+    boundSockets: async (namespaces = [], asked = {}) => {
       const elsewhere = namespaces.map(async (namespace) => {
         const there = await named.enter(namespace).catch(() => undefined);
-        const rows = there === undefined ? [] : await boundSockets(there, tables);
+        const rows = there === undefined ? [] : await boundSockets(there, tables, asked);
         return rows.map((row) => ({ ...row, namespace }));
       });
-      return (await Promise.all([boundSockets(id, tables), ...elsewhere])).flat();
+      return (await Promise.all([boundSockets(id, tables, asked), ...elsewhere])).flat();
     },
     socketsOnPorts: async (transport, ports) => (await readTable(id, { transport, ports, source: tables })).rows(),
     snapshot: () => readTable(id, { transport: 'tcp', source: tables }),
     owners: (inodes, hint) => findOwners(id, inodes, hint),
     socketsOf: (pid) => socketsOf(id, pid),
-    unixListenersOf: (pid) => unixListenersOf(id, pid),
+    unixListenersOf: (pid, held) => unixListenersOf(id, pid, held),
     share: (owner, socket) => handoff.shareSocket(id, owner, socket),
     destroy: (socket: SocketRow) => destroySocket(id, socket),
     duplicate: (owner, inodes) => handoff.duplicateSockets(id, owner, inodes),

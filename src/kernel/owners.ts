@@ -59,8 +59,12 @@ export interface UnixListener {
 }
 
 /** Listening unix sockets of a process, by the names under which they were bound (a later rename(2) does not show). */
-export async function unixListenersOf(id: NamespaceId, pid: number): Promise<UnixListener[]> {
-  const held = await socketsOf(id, pid);
+export async function unixListenersOf(
+  id: NamespaceId,
+  pid: number,
+  known?: ReadonlyMap<number, readonly number[]>,
+): Promise<UnixListener[]> {
+  const held = known ?? (await socketsOf(id, pid));
   const table = await native()
     .unixListeners(id)
     .catch((error: unknown) => {

@@ -42,17 +42,20 @@ export interface Kernel {
   /**
    * LISTEN and bound-inactive TCP sockets and unconnected UDP sockets, IPv4 and IPv6; also of these namespaces under
    * /run/netns, their rows with `namespace`. A namespace that does not exist has none.
+   * @param options `silent: false` leaves out the bound-inactive ones: the dump of these takes the longer the more
+   *   connections there are
    */
-  boundSockets(namespaces?: readonly string[]): Promise<SocketRow[]>;
+  boundSockets(namespaces?: readonly string[], options?: { readonly silent?: boolean }): Promise<SocketRow[]>;
   /** Every socket in any state with one of these local ports, IPv4 and IPv6; one filtered dump. */
   socketsOnPorts(transport: 'tcp' | 'udp', ports: readonly number[]): Promise<SocketRow[]>;
   /** inode → who holds it; searches `hint` pids first, then processes of `comm` haproxy, then all. One pass for all. */
   owners(inodes: readonly number[], hint?: readonly number[]): Promise<Map<number, SocketOwner[]>>;
   /** All sockets of a process: inode → descriptor numbers there. */
   socketsOf(pid: number): Promise<Map<number, number[]>>;
-  /** Listening unix sockets of a process. */
+  /** Listening unix sockets of a process. @param held what {@link socketsOf} has just said of it, where it was asked */
   unixListenersOf(
     pid: number,
+    held?: ReadonlyMap<number, readonly number[]>,
   ): Promise<readonly { readonly endpoint: UnixEndpoint; readonly inode: number; readonly fd: number }[]>;
 
   /** Set SO_REUSEADDR on the holder's own socket through a duplicate (pidfd_getfd(2)); checks that the duplicate is that inode. */

@@ -156,16 +156,14 @@ async function askForSockets(
     return undefined;
   }
   const found = new Map(descriptors.map((descriptor) => [inodeOf(descriptor), descriptor]));
-  const complete = [...wanted.keys()].every((inode) => found.has(inode));
-  if (!complete) {
-    kernel.close(descriptors);
-    return undefined;
-  }
-  kernel.close(descriptors.filter((descriptor) => !wanted.has(inodeOf(descriptor))));
-  return [...wanted].flatMap(([inode, { endpoint }]) => {
+  const taken = [...wanted].flatMap(([inode, { endpoint }]) => {
     const descriptor = found.get(inode);
     return descriptor === undefined ? [] : [handed(descriptor, endpoint)];
   });
+  const complete = taken.length === wanted.size;
+  const used = new Set(complete ? taken.map(({ descriptor }) => descriptor) : []);
+  kernel.close(descriptors.filter((descriptor) => !used.has(descriptor)));
+  return complete ? taken : undefined;
 }
 
 function handedGuard({ endpoint, descriptor }: Guard): HandedSocket {

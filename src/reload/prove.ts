@@ -20,7 +20,7 @@ export interface Proof {
 
 /** HAProxy listens again within one turn of its loop; a loaded machine gets a hundred times that. */
 const RESUME_MS = 1000;
-const POLL_MS = 20;
+const POLL_MS = 5;
 
 /**
  * Is every listener served by this process, and does it stay alive for the settle time? Listeners that are not in LISTEN
@@ -33,6 +33,7 @@ export async function prove(
   lenient: boolean,
 ): Promise<Proof> {
   const repairs: string[] = [];
+  const settled = performance.now() + env.settleMs;
   let verification = await verify(env.kernel, process, expected, lenient);
   if (verification.missing.length > 0) {
     const text = `haproxy[${process.pid}] came up with ${describeVerification(verification)}; told it to listen again (SIGTTIN)`;
@@ -41,7 +42,8 @@ export async function prove(
     verification = await resume(env, process, expected, lenient);
   }
   if (!verification.ok) return { verification, alive: await isAlive(env.kernel, process), repairs };
-  await sleep(env.settleMs);
+  const left = settled - performance.now();
+  if (left > 0) await sleep(left);
   return { verification, alive: await isAlive(env.kernel, process), repairs };
 }
 

@@ -25,10 +25,11 @@ export async function socketsServedBy(
   process: ProcessInfo,
   namespaces: readonly string[] = [],
 ): Promise<ServedSocket[]> {
+  const held = kernel.socketsOf(process.pid);
   const [rows, descriptors, unix] = await Promise.all([
-    kernel.boundSockets(namespaces),
-    kernel.socketsOf(process.pid),
-    kernel.unixListenersOf(process.pid),
+    kernel.boundSockets(namespaces, { silent: false }),
+    held,
+    held.then((sockets) => kernel.unixListenersOf(process.pid, sockets)),
   ]);
   const owner = (fd: number) => ({ pid: process.pid, fd, comm: process.comm, startTicks: process.startTicks });
   const inet = rows.flatMap((row): ServedSocket[] => {
