@@ -39,7 +39,7 @@ export async function openHost(options: BerthOptions): Promise<Host> {
     return {
       kernel,
       haproxy: haproxyOf(settings, kernel, environment, state.path),
-      ledger: await ledgerOf(kernel, state.ledger),
+      ledger: await ledgerOf(kernel, state.ledger, options.observer),
       state,
       settings,
       openJournal: () => Journal.open(state.journal),
@@ -79,8 +79,9 @@ function haproxyOf(
   });
 }
 
-async function ledgerOf(kernel: OpenKernel, path: string): Promise<Ledger> {
+async function ledgerOf(kernel: OpenKernel, path: string, observer: BerthOptions['observer']): Promise<Ledger> {
   const ledger = await openLedger(path);
+  if (ledger.warning !== undefined) observer?.({ type: 'warning', text: ledger.warning });
   return {
     ours: () => Promise.resolve(ledger.ours(kernel.ledgerKey)),
     record: (ports) => ledger.record(kernel.ledgerKey, ports),

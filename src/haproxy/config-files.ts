@@ -2,7 +2,7 @@
  * The files behind `-f`: a file as it is, a directory as cfgfiles_expand_directories() in haproxy.c takes it (regular
  * files and links to them, `*.cfg`, not hidden, byte order, not recursive).
  */
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, statSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
 import { asText } from './tokenizer.js';
@@ -61,7 +61,9 @@ export class SourceReader {
 
   /** The whole file. Throws BERTH_CONFIG_UNREADABLE, BERTH_CONFIG_TOO_LARGE. */
   read(name: string): Buffer {
-    const fd = attempt(name, () => openSync(this.root + resolve(this.workingDirectory, name), 'r'));
+    // Not waiting: a pipe that nobody writes to would hold Berth for ever, deaf to Ctrl-C.
+    const path = this.root + resolve(this.workingDirectory, name);
+    const fd = attempt(name, () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
     try {
       const found: Stats = attempt(name, () => fstatSync(fd));
       if (!found.isFile()) throw unreadable(name, 'it is not a regular file');

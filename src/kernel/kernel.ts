@@ -6,6 +6,7 @@ import { kernelError } from './errors.js';
 import * as handoff from './handoff.js';
 import { namespaceKey } from './ledger.js';
 import { findOwners, socketsOf, unixListenersOf } from './owners.js';
+import { unixListenerAt } from './unix.js';
 import { Namespaces, probeAll } from './probe.js';
 import { processesNamed, processInfo } from './process.js';
 import { ephemeralRange, readSysctl, reservedPorts, writeReservedPorts } from './reserved-ports.js';
@@ -56,6 +57,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
     owners: (inodes, hint) => findOwners(id, inodes, hint),
     socketsOf: (pid) => socketsOf(id, pid),
     unixListenersOf: (pid, held) => unixListenersOf(id, pid, held),
+    unixListenerAt,
     share: (owner, socket) => handoff.shareSocket(id, owner, socket),
     destroy: (socket: SocketRow) => destroySocket(id, socket),
     duplicate: (owner, inodes) => handoff.duplicateSockets(id, owner, inodes),

@@ -19,6 +19,7 @@ import { type Generation, recordListeners } from './generations.js';
 import type { Journal } from './journal.js';
 import { conflictError } from './plan.js';
 import { markFailed } from './publish.js';
+import { canLeaveOut } from './quarantine.js';
 import { recover } from './recover.js';
 import type { RecoveryReport, ReloadReport } from './reports.js';
 import { type Outcome, listenerRecords, reportOf } from './reload-report.js';
@@ -44,6 +45,7 @@ export async function reload(host: HostContext, request: ReloadRequest): Promise
   let journal: Journal | undefined;
   try {
     journal = await host.openJournal();
+    tellDropped(host, journal);
     const context = { ...host, journal };
     const recovery = await recover(context);
     const without = new Map<string, SecureStep>();
@@ -61,6 +63,11 @@ export async function reload(host: HostContext, request: ReloadRequest): Promise
     await journal?.close();
     lock.release();
   }
+}
+
+function tellDropped({ observer }: HostContext, { path, dropped }: Journal): void {
+  if (!dropped) return;
+  observer({ type: 'warning', text: `${path}: ${dropped.bytes} bytes at its end are ${dropped.why}; left out` });
 }
 
 /** An agent that renders its configuration while it is read (lbagent swaps a symlink) is followed so many times. */
@@ -135,6 +142,8 @@ async function lookAround(
   try {
     const { plan } = assessment;
     if (plan.conflicts.length > 0) throw conflictError(plan.conflicts);
+    const stuck = plan.quarantine.filter(({ bind }) => !canLeaveOut(bind));
+    if (stuck.length > 0) throw unservable(stuck, ', and it cannot be left out');
     if (context.settings.conflicts.onUnsolved === 'abort' && plan.quarantine.length > 0)
       throw unservable(plan.quarantine);
     return assessment;

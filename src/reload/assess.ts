@@ -6,7 +6,7 @@ import type { Plan } from '../model/plan.js';
 import type { Verdict } from '../model/verdict.js';
 import type { Reading, ReloadContext } from './context.js';
 import { type DiagnosisContext, diagnose } from './diagnose.js';
-import type { Descriptor, HAProxyBuild, ProbeResult } from './env.js';
+import type { Descriptor, HAProxyBuild, Kernel, ProbeResult } from './env.js';
 import { makePlan, match } from './plan.js';
 import { type Reservations, readReservations } from './reserve.js';
 import { stopTimes } from './stop-times.js';
@@ -54,7 +54,10 @@ export async function assess(
       keep: keepGuards,
     });
     for (const { endpoint, guard } of results) if (guard !== undefined) guards.set(endpointKey(endpoint), guard);
-    const verdicts = await verdictsOf(context, results, diagnosis);
+    const verdicts = new Map([
+      ...(await verdictsOf(context, results, diagnosis)),
+      ...(await unixStrangers(kernel, matched.open)),
+    ]);
     dropUnsafeGuards(context, guards, verdicts);
     const plan = makePlan({
       listeners: reading.listeners,
@@ -81,6 +84,20 @@ export async function verdictsOf(
 ): Promise<Map<string, Verdict>> {
   const verdicts = await diagnose(context.kernel, results, diagnosis);
   return new Map(verdicts.map(({ endpoint, verdict }) => [endpointKey(endpoint), verdict]));
+}
+
+/** Paths on which somebody else listens: HAProxy would put its own socket in the place of his. */
+async function unixStrangers(kernel: Kernel, open: readonly Bind[]): Promise<[string, Verdict][]> {
+  const strangers: [string, Verdict][] = [];
+  for (const { endpoint } of open) {
+    if (endpoint.kind !== 'unix' || endpoint.abstract) continue;
+    const found = await kernel.unixListenerAt(endpoint.path);
+    if (!found) continue;
+    const who = found.comm === undefined ? 'another process' : `${found.comm}[${found.pid}]`;
+    const why = `${who} listens there, and HAProxy would put its own socket in the place of that`;
+    strangers.push([endpointKey(endpoint), { kind: 'unusable', errno: 'EADDRINUSE', syscall: 'bind', why }]);
+  }
+  return strangers;
 }
 
 /** The running HAProxy decides, else the setting, else the configuration. */

@@ -58,6 +58,9 @@ export interface Kernel {
     held?: ReadonlyMap<number, readonly number[]>,
   ): Promise<readonly { readonly endpoint: UnixEndpoint; readonly inode: number; readonly fd: number }[]>;
 
+  /** Who listens on a path of the file system; pid 0 where that cannot be told, undefined where nobody does. */
+  unixListenerAt(path: string): Promise<{ readonly pid: number; readonly comm?: string } | undefined>;
+
   /** Set SO_REUSEADDR on the holder's own socket through a duplicate (pidfd_getfd(2)); checks that the duplicate is that inode. */
   share(owner: SocketOwner, socket: SocketRow): Promise<void>;
   /** SOCK_DESTROY with the row's cookie. */

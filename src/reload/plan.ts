@@ -74,16 +74,17 @@ function secureStep(bind: Bind, verdict: Verdict, input: PlanInput): SecureStep 
 }
 
 function rungsOf(bind: Bind, verdict: Verdict, settings: Settings['conflicts']): readonly Action[] {
-  // HAProxy makes a unix socket under a name of its own and renames it over the path: nobody can be in its way.
-  if (bind.endpoint.kind === 'unix') return [];
+  // HAProxy makes a unix socket under a name of its own and renames it over the path: no guard is needed.
+  if (bind.endpoint.kind === 'unix' && verdict.kind === 'free') return [];
   // With SO_REUSEADDR alone it can't be bound beside a listener, our own old process' included, whatever the test bind said.
-  if (verdict.kind === 'ours' && !bind.reusePort && bind.endpoint.transport === 'tcp') return [settings.onUnsolved];
+  const isTcp = bind.endpoint.kind === 'inet' && bind.endpoint.transport === 'tcp';
+  if (verdict.kind === 'ours' && !bind.reusePort && isTcp) return [settings.onUnsolved];
   return rungsFor(verdict, settings);
 }
 
 function verdictOf({ endpoint }: Bind, verdicts: ReadonlyMap<string, Verdict>): Verdict {
-  if (endpoint.kind === 'unix') return { kind: 'free' };
   const verdict = verdicts.get(endpointKey(endpoint));
+  if (endpoint.kind === 'unix') return verdict ?? { kind: 'free' };
   if (verdict === undefined) {
     throw new BerthError('BERTH_INTERNAL', `${formatEndpoint(endpoint)} was not probed`, { step: 'plan' });
   }

@@ -50,6 +50,7 @@ export function fakeKernel(staged: Staged): Kernel & { readonly calls: Calls } {
       return Promise.resolve(new Map(inodes.map((inode, fd) => [inode, [fd + 3]])));
     },
     unixListenersOf: () => Promise.resolve([]),
+    unixListenerAt: () => Promise.resolve(undefined),
     sysctl: (name) => Promise.resolve(staged.sysctl?.[name]),
     reservedPorts: () => Promise.resolve(parsePorts(staged.reserved ?? '')),
     ephemeralRange: () => Promise.resolve(staged.ephemeral ?? { first: 32768, last: 60999 }),
