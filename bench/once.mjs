@@ -29,6 +29,8 @@ const tasks = {
   /** Guards of `count` endpoints, `batch` at once: made and closed. */
   async probe() {
     const { first, count, batch } = given;
+    // As in a reload, which looks around first.
+    await kernel.boundSockets();
     const begin = performance.now();
     for (let done = 0; done < count; done += batch) {
       const results = await kernel.probe(endpoints(first + done, Math.min(batch, count - done)), { keep: true });
@@ -57,7 +59,7 @@ const tasks = {
   /** Every TCP socket, and from each row its port and inode. */
   async snapshot() {
     const begin = performance.now();
-    const table = await kernel.snapshot();
+    const table = await kernel.snapshot({ silent: false });
     let sum = 0;
     for (let i = 0; i < table.length; i++) sum += table.localPort(i) + table.inode(i);
     const took = performance.now() - begin;

@@ -141,18 +141,19 @@ function parsePorts(
   text: string,
   { major, minor }: AddressOptions['version'],
 ): { first: number; last: number } | string {
-  const strict = major >= 3;
   if (text === '') return 'no port';
-  if (!/^\d/.test(text)) return `invalid port '${text}'`;
+  const number = major >= 3 ? /^\d+$/ : /^\d/;
+  const portOf = (word: string): number | undefined => {
+    const port = number.test(word) ? parseInt(word, 10) : 0;
+    return port < 1 || port > 65535 ? undefined : port;
+  };
   const dash = text.indexOf('-');
-  const low = dash < 0 ? text : text.slice(0, dash);
-  const high = dash < 0 ? low : text.slice(dash + 1);
-  for (const each of [low, high]) {
-    if (strict ? !/^\d+$/.test(each) : !/^\d/.test(each)) return `invalid port '${each}'`;
-    const port = parseInt(each, 10);
-    if (port < 1 || port > 65535) return `invalid port '${each}'`;
-  }
-  const [first, last] = [parseInt(low, 10), parseInt(high, 10)];
+  const [low, high] = dash < 0 ? [text] : [text.slice(0, dash), text.slice(dash + 1)];
+  const first = portOf(low);
+  if (first === undefined) return `invalid port '${low === '' ? text : low}'`;
+  if (high === undefined) return { first, last: first };
+  const last = portOf(high);
+  if (last === undefined) return `invalid port '${high}'`;
   return first <= last || (major === 2 && minor < 3) ? { first, last } : `invalid port range '${first}-${last}'`;
 }
 

@@ -10,7 +10,7 @@ import { unixListenerAt } from './unix.js';
 import { Namespaces, probeAll } from './probe.js';
 import { processesNamed, processInfo } from './process.js';
 import { ephemeralRange, readSysctl, reservedPorts, writeReservedPorts } from './reserved-ports.js';
-import { boundSockets, destroySocket, readTable, type SocketTable, type TableSource } from './sockets.js';
+import { boundSockets, destroySocket, NOT_SILENT, readTable, type SocketTable, type TableSource } from './sockets.js';
 
 const HAPROXY_COMM = 'haproxy';
 
@@ -19,8 +19,8 @@ export interface OpenKernel extends Kernel {
   readonly inode: number;
   /** Key of this namespace in the ledger of reserved ports. */
   readonly ledgerKey: string;
-  /** All TCP sockets in all states, IPv4 and IPv6. */
-  snapshot(): Promise<SocketTable>;
+  /** All TCP sockets in all states, IPv4 and IPv6; `silent: false`: without the bound-inactive ones, as ss(8) shows them. */
+  snapshot(options?: { readonly silent?: boolean }): Promise<SocketTable>;
   /** Flush the file system that holds `path` (syncfs(2)). */
   syncFileSystem(path: string): Promise<void>;
   /** Ends the namespace's threads, after the calls under way. Descriptors stay open. */
@@ -53,7 +53,8 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
       return (await Promise.all([boundSockets(id, tables, asked), ...elsewhere])).flat();
     },
     socketsOnPorts: async (transport, ports) => (await readTable(id, { transport, ports, source: tables })).rows(),
-    snapshot: () => readTable(id, { transport: 'tcp', source: tables }),
+    snapshot: ({ silent = true } = {}) =>
+      readTable(id, { transport: 'tcp', source: tables, ...(silent ? {} : { states: NOT_SILENT }) }),
     owners: (inodes, hint) => findOwners(id, inodes, hint),
     socketsOf: (pid) => socketsOf(id, pid),
     unixListenersOf: (pid, held) => unixListenersOf(id, pid, held),
@@ -71,6 +72,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
     sysctl: (name) => readSysctl(id, name),
     process: processInfo,
     haproxyProcesses: () => processesNamed(id, HAPROXY_COMM, String(inode)),
+    hiddenHAProxies: () => processesNamed(id, HAPROXY_COMM, ''),
     syncFileSystem: async (at) => {
       try {
         await native().syncFileSystem(id, at);

@@ -28,6 +28,7 @@ const BOUND = 13;
 const UDP_UNCONNECTED = 7;
 const TIMER_TIME_WAIT = 3;
 const ALL_STATES = 0xffffffff;
+export const NOT_SILENT = (ALL_STATES & ~(1 << BOUND)) >>> 0;
 
 /** Bytes of struct SocketRow (native/kernel.h). */
 const ROW = 80;
