@@ -262,9 +262,13 @@ export function systemCause(error: unknown): SystemCause | undefined {
   return { code, errno: Math.abs(errno), syscall: syscall ?? '', ...(path === undefined ? {} : { path }) };
 }
 
-/** Any thrown value as a {@link BerthError}: Berth's own pass through, all else is a defect of ours. */
+/** Any thrown value as a {@link BerthError}: Berth's own pass through, all else but a want of descriptors is a defect of ours. */
 export function toBerthError(error: unknown, step: string): BerthError {
   if (error instanceof BerthError) return error;
   const message = error instanceof Error ? error.message : String(error);
+  const errno = systemCause(error)?.code;
+  if (errno === 'EMFILE' || errno === 'ENFILE') {
+    return new BerthError('BERTH_NO_DESCRIPTORS', message, { step, cause: error });
+  }
   return new BerthError('BERTH_INTERNAL', message, { step, cause: error });
 }

@@ -4,7 +4,7 @@ import type { Kernel, ProcessInfo } from '../reload/env.js';
 /** The part of the kernel that tells processes and their sockets apart. */
 export type ProcessTable = Pick<
   Kernel,
-  'process' | 'haproxyProcesses' | 'boundSockets' | 'socketsOf' | 'unixListenersOf'
+  'process' | 'haproxyProcesses' | 'hiddenHAProxies' | 'boundSockets' | 'socketsOf' | 'unixListenersOf'
 >;
 
 /** Signal a process through a pidfd, only if it still has these start ticks. False: it is gone. */

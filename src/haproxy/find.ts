@@ -37,7 +37,9 @@ export async function findHAProxy(context: Context, options: FindOptions): Promi
   const remembered = await options.remembered?.();
   const alive = remembered && all.find((found) => identity(found) === identity(remembered));
   if (alive) return describe(view, alive, 'journal', options);
-  return byListeners(view, options);
+  const listener = await byListeners(view, options);
+  if (!listener) await refuseHidden(view, options);
+  return listener;
 }
 
 /** The HAProxy processes of the namespace, and which of them have TCP sockets in LISTEN. */
@@ -101,6 +103,7 @@ async function living(view: View, pid: number, namedBy: string): Promise<Process
   }
   if (found.comm !== 'haproxy')
     throw notFound(`${capital(namedBy)} names process ${pid}, which is ${found.comm}, not haproxy`);
+  if (found.netns === '') throw hidden([found]);
   const own = await ownNamespace(view.context);
   if (own !== undefined && digits(found.netns) !== own) {
     throw notFound(
@@ -108,6 +111,29 @@ async function living(view: View, pid: number, namedBy: string): Promise<Process
     );
   }
   return found;
+}
+
+/** None was found, but something listens here, and there are HAProxies that Berth may not look at: one of these may serve. */
+async function refuseHidden({ context: { kernel } }: View, options: FindOptions): Promise<void> {
+  let suspects = await kernel.hiddenHAProxies();
+  if (options.pidFile !== undefined || options.masterSocket !== undefined) {
+    const own = await Promise.all(suspects.map((root) => namesItself(root, options)));
+    suspects = suspects.filter((_, at) => own[at]);
+  }
+  if (suspects.length === 0) return;
+  const rows = await kernel.boundSockets([], { silent: false });
+  if (rows.some(({ state }) => state === 'LISTEN')) throw hidden(suspects);
+}
+
+function hidden(processes: readonly ProcessInfo[]): BerthError {
+  return new BerthError(
+    'BERTH_PERMISSION',
+    `Berth may not look at ${list(processes)} (/proc/PID/ns/net): it needs CAP_SYS_PTRACE to see what a HAProxy with more privileges serves`,
+    {
+      step: 'find',
+      advice: 'Give Berth CAP_SYS_PTRACE, or name another HAProxy with --pid-file or --master-socket',
+    },
+  );
 }
 
 async function ownNamespace({ kernel, netns }: Context): Promise<string | undefined> {

@@ -40,6 +40,7 @@ export async function processInfo(pid: number): Promise<ProcessInfo | undefined>
     argv: argv === undefined || argv === '' ? [] : argv.replace(/\0$/, '').split('\0'),
     ...(cwd === undefined ? {} : { cwd }),
     ...(exe === undefined ? {} : { exe }),
+    // Nothing where it may not be read: PTRACE_MODE_READ_FSCREDS, ptrace(2).
     netns: /\d+/.exec(netns ?? '')?.[0] ?? '',
     ...(unit === undefined ? {} : { unit }),
     ...(openFiles === undefined ? {} : { openFiles }),
@@ -47,7 +48,7 @@ export async function processInfo(pid: number): Promise<ProcessInfo | undefined>
   };
 }
 
-/** Processes of one comm in one network namespace (its inode). */
+/** Processes of one comm in one network namespace (its inode); '': those whose namespace may not be read. */
 export async function processesNamed(id: NamespaceId, comm: string, netns: string): Promise<ProcessInfo[]> {
   const pids = await native()
     .processesNamed(id, comm)

@@ -64,7 +64,7 @@ export async function writeReservedPorts(id: NamespaceId, ports: PortSet, onlyAd
       await native().writeSysctl(id, RESERVED, chunk, onlyAdd ? 1 : 0);
     }
   } catch (error) {
-    throw kernelError(error, 'reserve', 'Cannot write the reserved ports', {
+    throw kernelError(error, 'reserve', 'Cannot write net.ipv4.ip_local_reserved_ports', {
       EACCES: 'It needs root, or CAP_NET_ADMIN in the network namespace',
       EROFS: '/proc/sys is read-only here, as in most containers: reserve on the host, or mount it writable',
     });

@@ -105,9 +105,17 @@ async function attempt(
     const secured = await transaction.phase('secure', () => secure(context, assessment, guards));
     const outcome = await switchOver(context, transaction, { request, reading, build, assessment, generation, guards });
     transaction.onRollBack('put the pid file back', pidFileAsItIs(pidFileOf(context)));
-    const good = await transaction.phase('commit', () =>
-      commit(context, generation, outcome.switched.process, assessment.mode, outcome.switched.verification.served),
-    );
+    const good = await transaction.phase('commit', async () => {
+      // Before the commit: a recovery that goes forward has nobody left to ask for them.
+      await recordListeners(generation, listenerRecords(reading, leftOut));
+      return commit(
+        context,
+        generation,
+        outcome.switched.process,
+        assessment.mode,
+        outcome.switched.verification.served,
+      );
+    });
     transaction.settled();
     return await conclude(context, transaction, {
       ...outcome,
@@ -201,7 +209,7 @@ async function goBack(
 
 /** The new HAProxy serves and counts. What fails from here on is told, and done by the next run's recovery. */
 async function conclude(context: ReloadContext, transaction: Transaction, outcome: Outcome): Promise<ReloadReport> {
-  const { assessment, generation, reading, switched, expected } = outcome;
+  const { assessment, generation, switched, expected } = outcome;
   const warnings = [...outcome.warnings];
   const repairs: string[] = [];
   let released = NO_PORTS;
@@ -213,7 +221,6 @@ async function conclude(context: ReloadContext, transaction: Transaction, outcom
       repairs.push(...after.repairs);
       warnings.push(...after.warnings);
     }
-    await recordListeners(generation, listenerRecords(reading, outcome.leftOut));
     const removable = parsePorts(assessment.plan.reserve.remove);
     released = await transaction.phase('release', () => tidyUp(context, generation, removable, generation.meta.parent));
     await context.journal.append({ kind: 'finished' });

@@ -1,9 +1,9 @@
 /** From a proven HAProxy to a finished reload; also the way forward for a reload that was cut off after its commit. */
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { BerthError } from '../errors.js';
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
+import { stateWriteError } from './files.js';
 import { type Generation, servingNumber } from './generations.js';
 import { prune } from './prune.js';
 import { markGood, publish } from './publish.js';
@@ -23,11 +23,7 @@ export function writePidFile(path: string, pid: number): void {
     writeFileSync(aside, `${pid}\n`, { mode: 0o644, flag: 'wx' });
     renameSync(aside, path);
   } catch (error) {
-    throw new BerthError('BERTH_STATE_WRITE', `Cannot write the pid file ${path}`, {
-      step: 'commit',
-      cause: error,
-      advice: 'Make its directory writable',
-    });
+    throw stateWriteError(error, 'write the pid file', path);
   }
 }
 

@@ -57,7 +57,6 @@ export interface Kernel {
     pid: number,
     held?: ReadonlyMap<number, readonly number[]>,
   ): Promise<readonly { readonly endpoint: UnixEndpoint; readonly inode: number; readonly fd: number }[]>;
-
   /** Who listens on a path of the file system; pid 0 where that cannot be told, undefined where nobody does. */
   unixListenerAt(path: string): Promise<{ readonly pid: number; readonly comm?: string } | undefined>;
 
@@ -93,6 +92,8 @@ export interface Kernel {
   process(pid: number): Promise<ProcessInfo | undefined>;
   /** Processes whose comm is `haproxy`, in this namespace only. */
   haproxyProcesses(): Promise<ProcessInfo[]>;
+  /** Processes whose comm is `haproxy` and whose namespaces may not be looked at (CAP_SYS_PTRACE): here or elsewhere. */
+  hiddenHAProxies(): Promise<ProcessInfo[]>;
 }
 
 export interface HandedSocket {

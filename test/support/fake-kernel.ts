@@ -54,6 +54,7 @@ export function fakeKernel(staged: Staged): Kernel & { readonly calls: Calls } {
     sysctl: (name) => Promise.resolve(staged.sysctl?.[name]),
     reservedPorts: () => Promise.resolve(parsePorts(staged.reserved ?? '')),
     ephemeralRange: () => Promise.resolve(staged.ephemeral ?? { first: 32768, last: 60999 }),
+    hiddenHAProxies: () => Promise.resolve([]),
     haproxyProcesses: () => Promise.resolve([...(staged.haproxies ?? [])]),
     process: (pid) => Promise.resolve(staged.processes?.find((info) => info.pid === pid)),
   };

@@ -105,6 +105,7 @@ export function processTable(holder: number): ProcessTable {
           return found?.comm === 'haproxy' ? [found] : [];
         }),
       ),
+    hiddenHAProxies: () => Promise.resolve([]),
     boundSockets: () => Promise.resolve(listeningIn(holder)),
     socketsOf: (pid) => new Promise((resolve) => resolve(socketsOf(pid))),
     unixListenersOf: () => Promise.resolve([]),
