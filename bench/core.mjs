@@ -121,6 +121,7 @@ async function reload(/** @type {Bench} */ { baseline, directory, haproxy, resul
   const times = await inTurn(rounds, {
     ours: (round) => ours.berthReload(baseline, round),
     peer: (round) => bare.bareReload(baseline, round),
+    check: (round) => clocked(baseline, ['time', haproxy, '-c', '-f', bare.next(round)]),
     node: () => clocked(baseline, ['time', ...node]),
     version: () => clocked(baseline, ['time', process.execPath, BERTH, '--version']),
   });
@@ -143,6 +144,7 @@ async function reload(/** @type {Bench} */ { baseline, directory, haproxy, resul
     details: {
       'whole command': median(times.ours),
       'node -e 0': node0,
+      'haproxy -c': median(times.check),
       'berth --version': median(times.version),
       phases: Object.fromEntries(Object.entries(phases).map(([name, ms]) => [name, Number(median(ms).toFixed(1))])),
     },

