@@ -30,10 +30,11 @@ export async function checkStaged(
 
 function inUsersWords(message: HAProxyMessage, generation: Generation, reading: Reading): HAProxyMessage {
   const { level, file, line } = message;
-  const users = file === undefined ? undefined : generation.toOriginal(file);
   const text = generation.toOriginal(message.text);
-  if (users === undefined || line === undefined)
-    return { level, text, ...(users === undefined ? {} : { file: users }) };
-  const original = reading.originalLine(users, line);
-  return { level, text: text.replace(`${users}:${line}`, `${users}:${original}`), file: users, line: original };
+  if (file === undefined) return { level, text };
+  if (line === undefined) return { level, text, file: generation.toOriginal(file) };
+  // Together: of a file joined from many it is the line that says which of them is meant.
+  const [, users = file, staged = line] = /^(.*):(\d+)$/s.exec(generation.toOriginal(`${file}:${line}`)) ?? [];
+  const original = reading.originalLine(users, Number(staged));
+  return { level, text: text.replace(`${users}:${staged}`, `${users}:${original}`), file: users, line: original };
 }
