@@ -64,16 +64,23 @@ function whyNotHandedOver(
     return 'a master of HAProxy 2.2 hands sockets over only through a stats socket with expose-fd listeners';
   }
   if (endpoint.kind === 'unix') return undefined;
-  if (isNeverTaken(endpoint, build)) {
-    return 'the kernel sets IPV6_V6ONLY on a specific IPv6 address, which HAProxy takes for a change; `v6only` on the bind ends that';
-  }
+  const never = whyNeverTaken(endpoint, build);
+  if (never !== undefined) return never;
   const handed = taken.every(({ endpoint: old }) => old.kind === 'inet' && old.transparent === endpoint.transparent);
   return handed ? undefined : '`transparent` is new or gone, or the kernel does not tell it of the old socket';
 }
 
-/** The kernel shows v6only on a specific IPv6 address; HAProxy from 2.3 on takes that for another socket than the bind's. */
-export function isNeverTaken(endpoint: Endpoint, { major, minor }: Pick<HAProxyBuild, 'major' | 'minor'>): boolean {
-  if (endpoint.kind === 'unix' || endpoint.family === 4 || endpoint.v6only) return false;
+/** Why HAProxy takes no socket that it is handed for this IPv6 address, old or guard; undefined where it does. */
+export function whyNeverTaken(
+  endpoint: Endpoint,
+  { major, minor }: Pick<HAProxyBuild, 'major' | 'minor'>,
+): string | undefined {
+  if (endpoint.kind === 'unix' || endpoint.family === 4) return undefined;
+  if (major === 2 && minor <= 2) {
+    return endpoint.v6only ? 'HAProxy 2.2 does not see `v6only` on a socket that it is handed' : undefined;
+  }
   const specific = endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
-  return specific && (major > 2 || minor > 2);
+  return specific && !endpoint.v6only
+    ? 'the kernel sets IPV6_V6ONLY on a specific IPv6 address, which HAProxy takes for a change; `v6only` on the bind ends that'
+    : undefined;
 }

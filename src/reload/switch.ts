@@ -9,7 +9,7 @@ import type { Descriptor, HAProxyBuild, HAProxyCommand, ProcessInfo } from './en
 import type { Generation } from './generations.js';
 import { type Guard, inodeOf } from './handover.js';
 import { reloadOnce, switchWorkers, whatMasterReads } from './master-worker.js';
-import { isNeverTaken } from './match.js';
+import { whyNeverTaken } from './match.js';
 import { endProcess, prove } from './prove.js';
 import { publish, unpublish } from './publish.js';
 import { type SwitchInput, type Switched, handoverPaths, switchStandalone } from './standalone.js';
@@ -201,7 +201,7 @@ function expectations(
       inodes: handedOver && keptHanded ? served.map(({ inode }) => inode) : [],
     })),
     ...open.map(({ bind }) => {
-      const taken = guardsHanded && !isNeverTaken(bind.endpoint, build);
+      const taken = guardsHanded && whyNeverTaken(bind.endpoint, build) === undefined;
       const guard = taken ? guards.get(endpointKey(bind.endpoint)) : undefined;
       return { bind, inodes: guard === undefined ? [] : [inodeOf(guard)] };
     }),

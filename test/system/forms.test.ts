@@ -133,18 +133,19 @@ describe.skipIf(why !== undefined)('forms of binding', () => {
       await expectServed(['127.0.0.1:8001 interface lo', '*:8002 interface lo', '127.0.0.1:8003'], 3);
     });
 
-    test('v6only, dual stack and wildcards', async () => {
+    // 2.2 takes no handed socket for a bind with `v6only` or `v4v6`: it binds anew beside it.
+    test.skipIf(version === '2.2')('v6only, dual stack and wildcards', async () => {
       await open();
       await expectServed([':::8001 v6only', ':::8002 v4v6', '*:8003', ':::8004', '[::1]:8005 v6only'], 5);
     });
 
     test('specific IPv6 addresses: bound anew beside a guard, and said so in the plan', async () => {
       await open({}, ['fd00::1']);
-      const config = lab.write('haproxy.cfg', configuration(['[::1]:8001', '[fd00::1]:8002']));
+      const config = lab.write('haproxy.cfg', configuration(['[::1]:8001', '[fd00::1]:8002', ':::8003 v6only']));
       for (let round = 0; round < 3; round++) {
         expect(await berth.reload([config])).toMatchObject({
           outcome: 'served',
-          listeners: { served: 2 },
+          listeners: { served: 3 },
           warnings: [],
         });
         expect(await berth.status()).toMatchObject({ ok: true });
