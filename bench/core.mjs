@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { openBerth } from '../dist/index.js';
 import { BERTH, Balancer, berthOnce, buildBaseline, clocked, configuration, crowd, namespace } from './lab.mjs';
 import { Results, inTurn, median } from './measure.mjs';
 
@@ -110,17 +111,24 @@ async function probe(/** @type {Bench} */ bench) {
 
 /** 2000 kept listeners and a new one, the whole command, against HAProxy's own reload. */
 async function reload(/** @type {Bench} */ { baseline, directory, haproxy, results }) {
-  const spaces = [await namespace(), await namespace()];
-  const [ours, bare] = spaces.map(
+  const spaces = [await namespace(), await namespace(), await namespace()];
+  const [ours, bare, warm] = spaces.map(
     ({ netns }, index) =>
       new Balancer({ directory: join(directory, `reload-${index}`), haproxy, netns, listeners: LISTENERS }),
   );
-  if (!ours || !bare) throw new Error('no balancers');
-  await Promise.all([ours.start(baseline), bare.start(baseline)]);
+  if (!ours || !bare || !warm) throw new Error('no balancers');
+  for (const one of [ours, bare, warm]) await one.start(baseline);
+  const library = await openBerth({ settings: warm.settings() });
   const node = [process.execPath, '-e', '0'];
   const times = await inTurn(rounds, {
     ours: (round) => ours.berthReload(baseline, round),
     peer: (round) => bare.bareReload(baseline, round),
+    warm: async (round) => {
+      const file = warm.next(round);
+      const begin = performance.now();
+      await library.reload([file]);
+      return performance.now() - begin;
+    },
     check: (round) => clocked(baseline, ['time', haproxy, '-c', '-f', bare.next(round)]),
     node: () => clocked(baseline, ['time', ...node]),
     version: () => clocked(baseline, ['time', process.execPath, BERTH, '--version']),
@@ -149,7 +157,14 @@ async function reload(/** @type {Bench} */ { baseline, directory, haproxy, resul
       phases: Object.fromEntries(Object.entries(phases).map(([name, ms]) => [name, Number(median(ms).toFixed(1))])),
     },
   });
-  for (const one of [ours, bare]) one.stop();
+  results.add({
+    name: 'the same by the library, second call on',
+    ours: median(times.warm),
+    against: 'haproxy -c, then -sf -x',
+    peer: median(times.check) + median(times.peer),
+  });
+  await library.close();
+  for (const one of [ours, bare, warm]) one.stop();
   for (const space of spaces) space.close();
 }
 

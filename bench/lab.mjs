@@ -130,6 +130,12 @@ export class Balancer {
     return clocked(baseline, ['time', ...words], this.netns);
   }
 
+  /** What `berth` is told by options, for the library. */
+  settings() {
+    const { directory, haproxy, pidFile, netns } = this;
+    return { stateDir: join(directory, 'state'), haproxy: { binary: haproxy, pidFile }, netns };
+  }
+
   /** @param {string[]} words */
   berth(words) {
     const state = join(this.directory, 'state');
