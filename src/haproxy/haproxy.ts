@@ -5,9 +5,8 @@ import { checkConfiguration, locateBinary, readBuild } from './check.js';
 import { ask, statsIdentity, type StatsIdentity } from './cli.js';
 import type { Context, ProcessTable, SendSignal } from './context.js';
 import { findHAProxy, type FindOptions } from './find.js';
-import { reloadMaster } from './master.js';
+import { losesHandoff, reloadMaster } from './master.js';
 import type { Invocation } from './process.js';
-import { handoffLost, showProc } from './show-proc.js';
 import { startHAProxy } from './start.js';
 
 export interface HAProxyOptions extends FindOptions {
@@ -55,7 +54,6 @@ export function openHAProxy(options: HAProxyOptions): OpenHAProxy {
     command: (path, command, timeoutMs) => ask(path, command, { timeoutMs }),
     signal: async ({ pid, startTicks }, signal) => options.signal(pid, startTicks, os.signals[signal]),
     statsIdentity,
-    handoffLost: async ({ masterSocket }) =>
-      masterSocket !== undefined && handoffLost(await showProc(masterSocket, { timeoutMs: MASTER_LIMIT_MS })),
+    handoffLost: (running) => losesHandoff(context, running, MASTER_LIMIT_MS),
   };
 }

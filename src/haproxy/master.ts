@@ -5,7 +5,7 @@ import { ask, socketError } from './cli.js';
 import type { Context } from './context.js';
 import { reloadBySignal } from './master-signal.js';
 import { outcome, remaining, untilAnswered, type Attempt } from './master-wait.js';
-import { showProc } from './show-proc.js';
+import { handoffLost, showProc } from './show-proc.js';
 
 /** For one answer while polling: a 2.x master may accept into its backlog and re-execute itself before it answers. */
 const POLL_LIMIT_MS = 1_000;
@@ -68,4 +68,16 @@ async function requestReload(attempt: Attempt, socket: string): Promise<string |
 
 function asking({ options }: Attempt, timeoutMs: number) {
   return { timeoutMs, ...(options.signal && { signal: options.signal }) };
+}
+
+/** Would the next reload bind anew? A master that somebody else has just reloaded may be away for a moment: it is waited for. */
+export async function losesHandoff(
+  context: Context,
+  { master, masterSocket }: RunningHAProxy,
+  timeoutMs: number,
+): Promise<boolean> {
+  if (!master || masterSocket === undefined) return false;
+  const attempt: Attempt = { context, master, deadline: Date.now() + timeoutMs, options: { timeoutMs } };
+  const limit = () => Math.max(1, Math.min(POLL_LIMIT_MS, remaining(attempt)));
+  return handoffLost(await untilAnswered(attempt, () => showProc(masterSocket, asking(attempt, limit()))));
 }
