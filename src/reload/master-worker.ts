@@ -68,7 +68,9 @@ export async function switchWorkers(
       return { process: worker, verification: proof.verification, repairs };
     }
     const what = proof.alive ? describeVerification(proof.verification) : 'it died within the settle time';
-    if (attempt === 2 || context.signal?.aborted) {
+    // A master ends with its worker: then there is nobody left to ask once more.
+    const gone = running.master !== undefined && !(await isAlive(context.kernel, running.master));
+    if (attempt === 2 || gone || context.signal?.aborted) {
       throw new BerthError(
         'BERTH_VERIFY_FAILED',
         `The master reported a reload, but worker haproxy[${worker.pid}]: ${what}`,

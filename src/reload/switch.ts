@@ -5,12 +5,12 @@ import type { StatsSocket } from '../model/bind.js';
 import type { Assessment } from './assess.js';
 import { pidFileOf } from './commit.js';
 import type { Reading, ReloadContext, Sources } from './context.js';
-import type { Descriptor, HAProxyBuild, HAProxyCommand, ProcessInfo } from './env.js';
-import type { Generation } from './generations.js';
+import type { Descriptor, HAProxyBuild, HAProxyCommand, ProcessInfo, RunningHAProxy, StartedHAProxy } from './env.js';
+import { type Generation, openGeneration } from './generations.js';
 import { type Guard, inodeOf } from './handover.js';
 import { reloadOnce, switchWorkers, whatMasterReads } from './master-worker.js';
 import { whyNeverTaken } from './match.js';
-import { endProcess, prove } from './prove.js';
+import { endProcess, isAlive, prove } from './prove.js';
 import { publish, unpublish } from './publish.js';
 import { type SwitchInput, type Switched, handoverPaths, switchStandalone } from './standalone.js';
 import type { Transaction } from './transaction.js';
@@ -92,10 +92,8 @@ async function reloadMaster(
   }
   await context.journal.append({ kind: 'handing-over' });
   if (reads === 'published') {
-    await publishGeneration(context, transaction, generation, async () => {
-      const now = await context.haproxy.find();
-      if (now && now.worker.pid !== running.worker.pid) await reloadOnce(context, now);
-    });
+    const { master } = running;
+    await publishGeneration(context, transaction, generation, () => serveAgain(context, running, master, generation));
   }
   const expected = expectations(request, false, !lost);
   const input: SwitchInput = {
@@ -109,26 +107,49 @@ async function reloadMaster(
   return { switched: await switchWorkers(context, transaction, running, input), expected, warnings };
 }
 
+/**
+ * The generation before is published again; the master is to load it, if it has loaded the new one. A master ends with its
+ * worker (`exit-on-failure`, mworker.c): one that is gone, and was Berth's, is started anew.
+ */
+async function serveAgain(
+  context: ReloadContext,
+  running: RunningHAProxy,
+  master: ProcessInfo,
+  { meta }: Generation,
+): Promise<void> {
+  if (meta.parent === undefined || (await isAlive(context.kernel, master))) {
+    const now = await context.haproxy.find();
+    if (now && now.worker.pid !== running.worker.pid) await reloadOnce(context, now);
+    return;
+  }
+  const { pid } = await launchMaster(context, await openGeneration(context.state, meta.parent));
+  const text = `Master haproxy[${master.pid}] died with the new worker; haproxy[${pid}] serves generation ${meta.parent} again`;
+  context.observer({ type: 'repair', text });
+}
+
+function launchMaster(context: ReloadContext, generation: Generation, signal?: AbortSignal): Promise<StartedHAProxy> {
+  const { haproxy, settings, state } = context;
+  return haproxy.start(publishedCommand(context, generation), {
+    mode: 'master-worker',
+    pidFile: pidFileOf(context),
+    masterSocket: settings.haproxy.masterSocket ?? state.socket('master'),
+    timeoutMs: settings.timeouts.startMs,
+    ...(signal ? { signal } : {}),
+  });
+}
+
 /** First start of a master: it reads the generation by way of `current`, so that later reloads and rollbacks reach it. */
 async function startMaster(
   context: ReloadContext,
   transaction: Transaction,
   request: SwitchRequest,
 ): Promise<SwitchedOver> {
-  const { haproxy, settings, signal, state, journal } = context;
+  const { haproxy, settings, signal, journal } = context;
   const { generation, reading } = request;
   const pidFile = pidFileOf(context);
   await journal.append({ kind: 'handing-over', pidFile });
   await publishGeneration(context, transaction, generation);
-  const started = await transaction.phase('hand over', () =>
-    haproxy.start(publishedCommand(context, generation), {
-      mode: 'master-worker',
-      pidFile,
-      masterSocket: settings.haproxy.masterSocket ?? state.socket('master'),
-      timeoutMs: settings.timeouts.startMs,
-      ...(signal ? { signal } : {}),
-    }),
-  );
+  const started = await transaction.phase('hand over', () => launchMaster(context, generation, signal));
   transaction.onRollBack(`end master haproxy[${started.pid}]`, async () => {
     const master = await context.kernel.process(started.pid);
     if (master) await endProcess(context, master);

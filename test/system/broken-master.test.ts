@@ -157,6 +157,22 @@ describe.skipIf(why !== undefined)('broken, master-worker', () => {
       },
     );
 
+    // HAProxy's master ends with a worker of its that dies: what went through the two is lost, whoever reloads.
+    test('a configuration whose worker dies right after a good start takes the master with it: it is started anew', async () => {
+      const { berth, config, load } = await open('a master of its own', { settleMs: 1500 });
+      const before = lab.haproxies().map(({ pid }) => pid);
+      const dies = 'if not checking then core.register_task(function() core.msleep(100) os.exit(3) end) end';
+      writeFileSync(config, withLua(dies));
+      await expect(berth.reload([config])).rejects.toMatchObject({
+        code: expect.stringMatching(/^BERTH_(RELOAD|VERIFY)_FAILED$/) as string,
+      });
+      expect(lab.haproxies().filter(({ pid }) => before.includes(pid))).toEqual([]);
+      for (const name of steady) expect(lab.listeners().get(name), name).toHaveLength(1);
+      expect(await berth.status()).toMatchObject({ ok: true, generation: { number: 1 }, listeners: { served: 8 } });
+      await load.stop();
+      await expectNextReloadWorks({ berth, config, load });
+    });
+
     /** The good configuration with a Lua program that runs while HAProxy reads it; `checking` is true under `-c`. */
     const withLua = (program: string): string => {
       const arguments_ = `io.open('/proc/self/cmdline', 'rb'):read('a')`;
