@@ -36,7 +36,7 @@ export interface SecuredPorts {
   readonly unsolved: SecureStep[];
 }
 
-/** What was done so far: for each listener the last act, and the sockets that need no second one. */
+/** What was done so far: for each listener the act that counts and all owners, and the sockets that need no second one. */
 interface Acts {
   readonly listeners: Map<string, { readonly action: Action; readonly owners: readonly SocketOwner[] }>;
   readonly sockets: Set<string>;
@@ -100,7 +100,14 @@ async function actOn(env: LadderEnvironment, open: readonly SecureStep[], done: 
       await env.beforeAct(action, bind.endpoint, holder);
       if (await act(env.kernel, action, holder)) {
         acted = true;
-        done.listeners.set(endpointKey(bind.endpoint), { action, owners: holder.owners });
+        const key = endpointKey(bind.endpoint);
+        const before = done.listeners.get(key);
+        // A port can have live connections and dead ones on it: whose live one was touched must not go untold.
+        const shared = action === 'share' || before?.action === 'share';
+        done.listeners.set(key, {
+          action: shared ? 'share' : action,
+          owners: [...(before?.owners ?? []), ...holder.owners],
+        });
       }
     }
   }
@@ -166,8 +173,8 @@ const PAST: Record<Action, string> = {
 };
 
 function by(owners: readonly SocketOwner[]): string {
-  const [owner] = owners;
-  return owner ? ` of ${owner.comm}[${owner.pid}]` : '';
+  const names = [...new Set(owners.map(({ comm, pid }) => `${comm}[${pid}]`))];
+  return names.length > 0 ? ` of ${names.join(', ')}` : '';
 }
 
 function isClimbable(action: Action): boolean {

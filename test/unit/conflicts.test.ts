@@ -145,11 +145,13 @@ describe('climb', () => {
 
   it('beside a share only what nobody owns is destroyed', async () => {
     const verdict = shareable(holder('ESTABLISHED', 7), holder('TIME_WAIT', 0));
-    const { acts } = await climbOn(step(verdict, ['share', 'destroy', 'wait', 'quarantine']), {
+    const { acts, secured } = await climbOn(step(verdict, ['share', 'destroy', 'wait', 'quarantine']), {
       outcomes: ['beside'],
       verdicts: [{ kind: 'harmless', holders: [] }],
     });
     expect(acts).toEqual(['journal share', 'share ESTABLISHED 7', 'journal destroy', 'destroy TIME_WAIT 0', 'probe']);
+    // The report once named the last act alone: a shared connection and its owner went untold.
+    expect(secured).toMatchObject([{ action: 'share', owners: [{ pid: 12 }] }]);
   });
 
   it('a listener that came meanwhile is never touched, and no guard stays beside it', async () => {
