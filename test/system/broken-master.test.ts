@@ -135,9 +135,8 @@ describe.skipIf(why !== undefined)('broken, master-worker', () => {
       });
     });
 
-    test.skipIf(version !== '3.2')(
-      'after a reload that somebody else made fail, the next one works and says what it costs',
-      async () => {
+    if (version === '3.2')
+      test('after a reload that somebody else made fail, the next one works and says what it costs', async () => {
         const { berth, config, load } = await open("a master on the user's files");
         const before = lab.listeners();
         writeFileSync(config, 'listen odd\n  no_such_word here\n');
@@ -154,8 +153,7 @@ describe.skipIf(why !== undefined)('broken, master-worker', () => {
         expect(ok).toBeGreaterThan(0);
         const next = await berth.reload([config]);
         expect(next).toMatchObject({ listeners: { sameSocket: 8 }, warnings: [] });
-      },
-    );
+      });
 
     // HAProxy's master ends with a worker of its that dies: what went through the two is lost, whoever reloads.
     test('a configuration whose worker dies right after a good start takes the master with it: it is started anew', async () => {

@@ -70,15 +70,17 @@ describe.skipIf(why !== undefined)('forms of binding', () => {
       await expectServed(['127.0.0.1:8001', '127.0.0.1:8002'], 2, { global: ['nbthread 4'] });
     });
 
-    test.skipIf(version === '2.2')('shards: as many sockets as shards, all of them kept', async () => {
-      await open();
-      await expectServed(['127.0.0.1:8001 shards 4', '127.0.0.1:8002'], 5, { global: ['nbthread 4'] });
-    });
+    if (version !== '2.2')
+      test('shards: as many sockets as shards, all of them kept', async () => {
+        await open();
+        await expectServed(['127.0.0.1:8001 shards 4', '127.0.0.1:8002'], 5, { global: ['nbthread 4'] });
+      });
 
-    test.skipIf(version === '2.2')('shards by-thread', async () => {
-      await open();
-      await expectServed(['127.0.0.1:8001 shards by-thread'], 4, { global: ['nbthread 4'] });
-    });
+    if (version !== '2.2')
+      test('shards by-thread', async () => {
+        await open();
+        await expectServed(['127.0.0.1:8001 shards by-thread'], 4, { global: ['nbthread 4'] });
+      });
 
     test('noreuseport', async () => {
       await open();
@@ -134,10 +136,11 @@ describe.skipIf(why !== undefined)('forms of binding', () => {
     });
 
     // 2.2 takes no handed socket for a bind with `v6only` or `v4v6`: it binds anew beside it.
-    test.skipIf(version === '2.2')('v6only, dual stack and wildcards', async () => {
-      await open();
-      await expectServed([':::8001 v6only', ':::8002 v4v6', '*:8003', ':::8004', '[::1]:8005 v6only'], 5);
-    });
+    if (version !== '2.2')
+      test('v6only, dual stack and wildcards', async () => {
+        await open();
+        await expectServed([':::8001 v6only', ':::8002 v4v6', '*:8003', ':::8004', '[::1]:8005 v6only'], 5);
+      });
 
     test('specific IPv6 addresses: bound anew beside a guard, and said so in the plan', async () => {
       await open({}, ['fd00::1']);
