@@ -37,7 +37,7 @@ describe.skipIf(why !== undefined)('examples', () => {
     await lab.startBackend([{ host: '127.0.0.1', port: 8002 }]);
     const refused = await run('gate', config);
     expect(refused.status).toBe(1);
-    expect(refused.err).toMatch(/haproxy\.cfg:\d+: 127\.0\.0\.1:8002\/tcp taken by .*node\[\d+\]/);
+    expect(refused.err).toMatch(/haproxy\.cfg:\d+: 127\.0\.0\.1:8002\/tcp taken by .*(node|MainThread)\[\d+\]/);
   });
 
   test('control-plane: offers the first free port', async () => {
