@@ -17,7 +17,9 @@ describe.skipIf(why !== undefined)('examples', () => {
     compiled = mkdtempSync(resolve('.cache/examples-'));
     for (const name of readdirSync('examples').filter((file) => file.endsWith('.ts'))) {
       const options = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
-      const { outputText } = ts.transpileModule(readFileSync(join('examples', name), 'utf8'), { compilerOptions: options });
+      const { outputText } = ts.transpileModule(readFileSync(join('examples', name), 'utf8'), {
+        compilerOptions: options,
+      });
       writeFileSync(join(compiled, name.replace(/\.ts$/, '.mjs')), outputText);
     }
   });
@@ -43,7 +45,10 @@ describe.skipIf(why !== undefined)('examples', () => {
   test('control-plane: offers the first free port', async () => {
     lab = await Lab.open();
     await lab.startBackend([{ host: '127.0.0.1', port: 8000 }]);
-    expect(await run('control-plane', '127.0.0.1', '8000-8010')).toMatchObject({ status: 0, out: '127.0.0.1:8001/tcp\n' });
+    expect(await run('control-plane', '127.0.0.1', '8000-8010')).toMatchObject({
+      status: 0,
+      out: '127.0.0.1:8001/tcp\n',
+    });
   });
 
   test('reload: serves, tells its phases, and ends with the status of the error', async () => {
