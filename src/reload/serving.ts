@@ -12,7 +12,7 @@ export function rememberedProcess(stateDir: string): Promise<ServingProcess | un
   try {
     const found = JSON.parse(readFileSync(join(stateDir, 'serving.json'), 'utf8')) as Partial<ServingProcess> | null;
     const isOne = typeof found?.pid === 'number' && typeof found.startTicks === 'string';
-    return Promise.resolve(isOne ? ({ pid: found.pid, startTicks: found.startTicks }) : undefined);
+    return Promise.resolve(isOne ? { pid: found.pid, startTicks: found.startTicks } : undefined);
   } catch {
     return Promise.resolve(undefined);
   }
