@@ -32,14 +32,6 @@ export interface Guard {
   readonly descriptor: Descriptor;
 }
 
-export interface Handover {
-  readonly started: StartedHAProxy;
-  /** inode of each guard that was handed over, by descriptor. */
-  readonly guardInodes: ReadonlyMap<Descriptor, number>;
-  /** How the old process' sockets came to us. */
-  readonly takenBy: 'stats-socket' | 'pidfd_getfd' | 'none';
-}
-
 export interface OldProcess {
   readonly running: RunningHAProxy;
   readonly served: readonly ServedSocket[];
@@ -65,24 +57,19 @@ export async function handOver(
   paths: HandoverPaths,
   old: OldProcess | undefined,
   guards: readonly Guard[],
-): Promise<Handover> {
+): Promise<StartedHAProxy> {
   const { kernel } = env;
   const own: Descriptor[] = [];
   let server: HandoffServer | undefined;
   try {
-    const taken = old ? await takeListeningSockets(kernel, old) : { sockets: [], by: 'none' as const };
-    own.push(...taken.sockets.map(({ descriptor }) => descriptor));
+    const taken = old ? await takeListeningSockets(kernel, old) : [];
+    own.push(...taken.map(({ descriptor }) => descriptor));
     rmSync(paths.statsSocket, { force: true });
     const stats = await kernel.bindUnix(paths.statsSocket);
     own.push(stats);
-    const handed = [...taken.sockets, ...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
+    const handed = [...taken, ...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
     server = await kernel.serveSockets(paths.handoff, handed);
-    const started = await startOnce(env, command, paths, server);
-    return {
-      started,
-      guardInodes: new Map(guards.map(({ descriptor }) => [descriptor, inodeOf(descriptor)])),
-      takenBy: taken.by,
-    };
+    return await startOnce(env, command, paths, server);
   } finally {
     await server?.stop();
     kernel.close(own);
@@ -113,20 +100,15 @@ async function startOnce(
   }
 }
 
-interface TakenSockets {
-  readonly sockets: readonly HandedSocket[];
-  readonly by: 'stats-socket' | 'pidfd_getfd';
-}
-
 /**
  * Duplicates of the listening sockets of the old process: by HAProxy's own `_getsocks` where one of its stats sockets
  * answers with just these, else by pidfd_getfd(2) (CAP_SYS_PTRACE; not under Yama ptrace_scope 3).
  */
-async function takeListeningSockets(kernel: Kernel, old: OldProcess): Promise<TakenSockets> {
+async function takeListeningSockets(kernel: Kernel, old: OldProcess): Promise<HandedSocket[]> {
   const wanted = new Map(old.served.map((socket) => [socket.inode, socket]));
   for (const path of old.statsSockets) {
     const sockets = await askForSockets(kernel, path, wanted);
-    if (sockets) return { sockets, by: 'stats-socket' };
+    if (sockets) return sockets;
   }
   const duplicates = await kernel.duplicate(old.running.worker, [...wanted.keys()]);
   if (duplicates.size < wanted.size) {
@@ -137,10 +119,7 @@ async function takeListeningSockets(kernel: Kernel, old: OldProcess): Promise<Ta
       { step: 'hand-over', advice: 'Give Berth CAP_SYS_PTRACE, or declare a stats socket with expose-fd listeners' },
     );
   }
-  return {
-    sockets: [...duplicates].map(([inode, descriptor]) => handed(descriptor, wanted.get(inode)?.endpoint)),
-    by: 'pidfd_getfd',
-  };
+  return [...duplicates].map(([inode, descriptor]) => handed(descriptor, wanted.get(inode)?.endpoint));
 }
 
 /** undefined where the socket does not answer, or answers with other sockets than the kernel shows for the process. */

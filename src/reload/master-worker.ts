@@ -8,10 +8,9 @@ import { resolve } from 'node:path';
 import { BerthError } from '../errors.js';
 import type { ReloadContext } from './context.js';
 import type { ProcessInfo, RunningHAProxy } from './env.js';
-import { isAlive, prove } from './prove.js';
+import { describeProof, isAlive, prove } from './prove.js';
 import type { SwitchInput, Switched } from './standalone.js';
 import type { Transaction } from './transaction.js';
-import { describeVerification } from './verify.js';
 
 /** Where a master takes its configuration from: the published generation, or the user's own files. */
 export type MasterReads = 'published' | 'own-files';
@@ -49,25 +48,22 @@ export async function switchWorkers(
   context: ReloadContext,
   transaction: Transaction,
   running: RunningHAProxy,
-  input: SwitchInput,
+  { expected, lenient }: Pick<SwitchInput, 'expected' | 'lenient'>,
 ): Promise<Switched> {
   const reload = () => reloadOnce(context, running);
-  let worker = await transaction.phase('hand over', async () => {
-    await context.journal.append({ kind: 'handing-over' });
-    return reload();
-  });
+  let worker = await transaction.phase('hand over', reload);
   await context.journal.append({ kind: 'started', pid: worker.pid, startTicks: worker.startTicks });
   const proving = { ...context, settleMs: context.settings.timeouts.settleMs };
   const repairs: string[] = [];
   for (let attempt = 1; ; attempt++) {
     const proven = worker;
-    const proof = await transaction.phase('verify', () => prove(proving, proven, input.expected, input.lenient));
+    const proof = await transaction.phase('verify', () => prove(proving, proven, expected, lenient));
     repairs.push(...proof.repairs);
     if (proof.verification.ok && proof.alive) {
       await context.journal.append({ kind: 'verified' });
       return { process: worker, verification: proof.verification, repairs };
     }
-    const what = proof.alive ? describeVerification(proof.verification) : 'it died within the settle time';
+    const what = describeProof(proof);
     // A master ends with its worker: then there is nobody left to ask once more.
     const gone = running.master !== undefined && !(await isAlive(context.kernel, running.master));
     if (attempt === 2 || gone || context.signal?.aborted) {

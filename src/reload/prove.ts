@@ -47,6 +47,11 @@ export async function prove(
   return { verification, alive: await isAlive(env.kernel, process), repairs };
 }
 
+/** What is wrong with a proof that failed, for a message. */
+export function describeProof({ alive, verification }: Proof): string {
+  return alive ? describeVerification(verification) : 'it died within the settle time';
+}
+
 /** SIGTTIN, then look until everything is in LISTEN or the time is up. */
 export async function resume(
   env: Pick<ProofEnvironment, 'kernel' | 'haproxy'>,

@@ -3,7 +3,7 @@ import { BerthError } from '../errors.js';
 import type { HAProxyCommand, ProcessInfo } from './env.js';
 import type { ReloadContext } from './context.js';
 import { type Guard, type OldProcess, handOver } from './handover.js';
-import { endProcess, isAlive, prove, resume, stopsListening } from './prove.js';
+import { describeProof, endProcess, isAlive, prove, resume, stopsListening } from './prove.js';
 import { rememberStop } from './stop-times.js';
 import type { Transaction } from './transaction.js';
 import { type Expectation, type Verification, describeVerification, verify } from './verify.js';
@@ -47,7 +47,7 @@ export async function switchStandalone(
       await context.journal.append({ kind: 'verified' });
       return { process, verification: proof.verification, repairs };
     }
-    const what = proof.alive ? describeVerification(proof.verification) : 'it died within the settle time';
+    const what = describeProof(proof);
     await endProcess(context, process);
     await resumeOld(context, input);
     if (attempt === ATTEMPTS || context.signal?.aborted) {
@@ -65,7 +65,7 @@ async function startBeside(context: ReloadContext, input: SwitchInput): Promise<
   const { state, kernel, haproxy, settings, signal } = context;
   const paths = handoverPaths(context, input.generation);
   const env = { kernel, haproxy, timeoutMs: settings.timeouts.startMs, ...(signal ? { signal } : {}) };
-  const { started } = await handOver(env, input.command, paths, input.old, input.guards);
+  const started = await handOver(env, input.command, paths, input.old, input.guards);
   await context.journal.append({ kind: 'started', pid: started.pid, startTicks: started.startTicks });
   const process = await kernel.process(started.pid);
   if (process?.startTicks === started.startTicks) return process;
@@ -87,7 +87,7 @@ export function handoverPaths(context: Pick<ReloadContext, 'state'>, generation:
 }
 
 /** The listeners of the old process are shared with the new one: what paused them there paused them here. */
-export async function resumeOld(
+async function resumeOld(
   context: Pick<ReloadContext, 'kernel' | 'haproxy'>,
   input: Pick<SwitchInput, 'old' | 'expected'>,
 ): Promise<void> {

@@ -1,6 +1,6 @@
 import { type Endpoint, unixPathOf } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
-import { type SocketRow, socketEndpoint } from '../model/socket.js';
+import { isListener, socketEndpoint } from '../model/socket.js';
 import type { HAProxy, Kernel, ProcessInfo, RunningHAProxy } from './env.js';
 
 /** What serves now, as the kernel shows it. */
@@ -34,7 +34,7 @@ export async function socketsServedBy(
   const owner = (fd: number) => ({ pid: process.pid, fd, comm: process.comm, startTicks: process.startTicks });
   const inet = rows.flatMap((row): ServedSocket[] => {
     const fd = descriptors.get(row.inode)?.[0];
-    if (fd === undefined || !isServing(row)) return [];
+    if (fd === undefined || !isListener(row)) return [];
     return [{ endpoint: socketEndpoint(row), inode: row.inode, owner: owner(fd) }];
   });
   return [
@@ -45,11 +45,6 @@ export async function socketsServedBy(
       return { endpoint: named, inode, owner: owner(fd) };
     }),
   ];
-}
-
-/** TCP serves in LISTEN; UDP has no such state: bound and unconnected is all the kernel can show. */
-export function isServing(row: SocketRow): boolean {
-  return row.transport === 'tcp' ? row.state === 'LISTEN' : row.state === 'UNCONN';
 }
 
 /** The namespaces of HAProxy's `namespace` that these endpoints name. */

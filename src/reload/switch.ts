@@ -10,11 +10,11 @@ import { type Generation, openGeneration } from './generations.js';
 import { type Guard, inodeOf } from './handover.js';
 import { reloadOnce, switchWorkers, whatMasterReads } from './master-worker.js';
 import { whyNeverTaken } from './match.js';
-import { endProcess, isAlive, prove } from './prove.js';
+import { describeProof, endProcess, isAlive, prove } from './prove.js';
 import { publish, unpublish } from './publish.js';
 import { type SwitchInput, type Switched, handoverPaths, switchStandalone } from './standalone.js';
 import type { Transaction } from './transaction.js';
-import { type Expectation, describeVerification } from './verify.js';
+import type { Expectation } from './verify.js';
 
 export interface SwitchRequest {
   readonly request: Sources;
@@ -96,15 +96,8 @@ async function reloadMaster(
     await publishGeneration(context, transaction, generation, () => serveAgain(context, running, master, generation));
   }
   const expected = expectations(request, false, !lost);
-  const input: SwitchInput = {
-    generation: generation.number,
-    command: generation.command,
-    old: undefined,
-    guards: [],
-    expected,
-    lenient: isLenient(reading),
-  };
-  return { switched: await switchWorkers(context, transaction, running, input), expected, warnings };
+  const switched = await switchWorkers(context, transaction, running, { expected, lenient: isLenient(reading) });
+  return { switched, expected, warnings };
 }
 
 /**
@@ -163,8 +156,9 @@ async function startMaster(
     prove({ ...context, settleMs: settings.timeouts.settleMs }, worker, expected, isLenient(reading)),
   );
   if (!proof.verification.ok || !proof.alive) {
-    const what = proof.alive ? describeVerification(proof.verification) : 'it died within the settle time';
-    throw new BerthError('BERTH_VERIFY_FAILED', `Worker haproxy[${worker.pid}]: ${what}`, { step: 'verify' });
+    throw new BerthError('BERTH_VERIFY_FAILED', `Worker haproxy[${worker.pid}]: ${describeProof(proof)}`, {
+      step: 'verify',
+    });
   }
   await journal.append({ kind: 'verified' });
   return {
