@@ -73,7 +73,8 @@ export async function climb(
           action: 'wait',
           owners: [],
         };
-        const listener = { name, action, owners, sentence: `${name} ${PAST[action]}${by(owners)}` };
+        const sentence = `${name} ${PAST[action]}${by(owners)}`;
+        const listener = { name, action, cause: step.verdict.kind, owners, sentence };
         secured.push(listener);
         env.observer({ type: 'secured', listener });
       });

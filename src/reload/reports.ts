@@ -69,6 +69,8 @@ export interface PlanReport {
 export interface SecuredListener {
   readonly name: string;
   readonly action: Action;
+  /** What stood in the way. */
+  readonly cause: Verdict['kind'];
   readonly owners: readonly SocketOwner[];
   readonly sentence: string;
 }
