@@ -137,8 +137,14 @@ export const reload: ReloadReport = {
   haproxy: { pid: 3244000, oldPid: 3243990, version: '2.6.12' },
   listeners: { served: 2001, kept: 2000, sameSocket: 2000, opened: 1, closed: 0 },
   secured: [
-    { name: '169.254.0.101:443/tcp', action: 'guard', owners: [], sentence: 'free' },
-    { name: '169.254.0.101:58824/tcp', action: 'share', cause: 'shareable', owners: [owner], sentence: 'shared with haproxy[3243981]' },
+    { name: '169.254.0.101:443/tcp', action: 'guard', cause: 'free', owners: [], sentence: 'free' },
+    {
+      name: '169.254.0.101:58824/tcp',
+      action: 'share',
+      cause: 'shareable',
+      owners: [owner],
+      sentence: 'shared with haproxy[3243981]',
+    },
   ],
   quarantined: [],
   reserved: { added: '58824', removed: '' },
