@@ -34,6 +34,36 @@ export const ERROR_TABLE = {
     summary: 'There is no such generation',
     advice: 'berth history lists the generations kept',
   },
+  BERTH_INSTANCE_UNKNOWN: {
+    exit: 2,
+    http: 404,
+    summary: 'The agent has no such instance',
+    advice: 'GET /v1/instances lists them',
+  },
+  BERTH_API_PATH: {
+    exit: 2,
+    http: 404,
+    summary: 'The API has no such path',
+    advice: 'GET /v1/openapi.json lists them',
+  },
+  BERTH_API_METHOD: {
+    exit: 2,
+    http: 405,
+    summary: 'The API does not have this method on this path',
+    advice: 'The header Allow names those that it has',
+  },
+  BERTH_API_TOO_LARGE: {
+    exit: 2,
+    http: 413,
+    summary: 'The request is larger than the agent reads',
+    advice: 'Ask in parts, or raise agent.maxBodyBytes',
+  },
+  BERTH_API_KEY: {
+    exit: 2,
+    http: 422,
+    summary: 'The idempotency key was used for something else',
+    advice: 'Take a new key for a new demand',
+  },
   BERTH_UNSERVABLE: {
     exit: 3,
     http: 409,
@@ -177,6 +207,12 @@ export const ERROR_TABLE = {
     http: 500,
     summary: 'The native addon cannot be loaded',
     advice: 'Run npm rebuild; it needs a C++17 compiler and Python',
+  },
+  BERTH_AGENT: {
+    exit: 13,
+    http: 502,
+    summary: 'The agent broke off, or does not answer as an agent does',
+    advice: 'berth status --no-agent looks without it',
   },
   BERTH_INTERNAL: {
     exit: 70,

@@ -10,6 +10,10 @@ import type { BerthOptions, ConfigurationOptions } from './berth.js';
 import type { PreflightReport } from './reload/reports.js';
 
 export { openBerth };
+export { connectAgent } from './client/client.js';
+export type { AgentClient, AgentOptions, ReloadOptions } from './client/client.js';
+export type { InstanceReport, InstancesReport, ReloadAnswer, SettingsReport } from './client/answers.js';
+export type { AgentEvent, HealthReport, InstanceState, Unchanged } from './agent/contract.js';
 export type { Berth, BerthOptions, ConfigurationOptions } from './berth.js';
 export { BerthError, ERROR_TABLE } from './errors.js';
 export type { ErrorCode, ErrorKind, SystemCause } from './errors.js';

@@ -12,6 +12,7 @@ export const EXIT_STATUSES: readonly (readonly [status: number, meaning: string]
   [10, 'Something took longer than its limit.'],
   [11, 'A system call failed, or no file descriptor is left.'],
   [12, 'The native addon cannot be loaded.'],
+  [13, 'The agent broke off, or does not answer as an agent does.'],
   [70, 'A defect of Berth.'],
   [130, 'Interrupted; what was not yet handed over was undone.'],
 ];
