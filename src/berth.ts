@@ -8,8 +8,8 @@ import { type Host, openHost } from './host.js';
 import { parseBareEndpoint } from './haproxy/address.js';
 import { capabilities, descriptorLimit } from './kernel/limits.js';
 import { formatPorts, parsePorts, portSet, union, type PortSet } from './model/ports.js';
-import { reload } from './reload/apply.js';
-import type { HostContext, Sources } from './reload/context.js';
+import { reload } from './reload/reload.js';
+import type { HostContext, ListenerKeeper, Sources } from './reload/context.js';
 import { diffGenerations } from './reload/diff.js';
 import { examine } from './reload/doctor.js';
 import type { HAProxyBuild } from './reload/env.js';
@@ -26,6 +26,7 @@ import {
 } from './reload/reserve.js';
 import { rollbackTarget } from './reload/rollback.js';
 import { history, status } from './reload/status.js';
+import { stop } from './reload/stop.js';
 import type {
   DiffReport,
   DoctorReport,
@@ -37,6 +38,7 @@ import type {
   ReservationsReport,
   ReserveReport,
   StatusReport,
+  StopReport,
 } from './reload/reports.js';
 
 export interface BerthOptions {
@@ -49,11 +51,22 @@ export interface BerthOptions {
   /** Ends what is running; what was not yet handed over is undone. */
   readonly signal?: AbortSignal;
   readonly observer?: ReloadObserver;
+  /** A pid file or master socket that names a dead process: refuse it (default), or take it for no HAProxy at all. */
+  readonly stale?: 'refuse' | 'none';
+  /** Holds the listening sockets beside HAProxy; told of each commit. */
+  readonly keeper?: ListenerKeeper;
 }
 
 export interface ConfigurationOptions {
   /** HAProxy's `-C`: the directory that relative paths start from. Default: the current directory. */
   readonly workingDirectory?: string;
+}
+
+export interface ReloadOptions extends ConfigurationOptions {
+  /** Where this cannot go live and nothing serves, serve the generation that was committed last. */
+  readonly orLastGood?: boolean;
+  /** For the history and for whoever finds the lock taken. Default: `reload`. */
+  readonly reason?: string;
 }
 
 /** All methods reject with a BerthError. */
@@ -67,7 +80,7 @@ export interface Berth {
   /** What `reload` would do; changes nothing. */
   plan(sources: readonly string[], options?: ConfigurationOptions): Promise<PlanReport>;
   /** From a configuration to served listeners. Rejects where the new configuration cannot go live; the old one then serves. */
-  reload(sources: readonly string[], options?: ConfigurationOptions): Promise<ReloadReport>;
+  reload(sources: readonly string[], options?: ReloadOptions): Promise<ReloadReport>;
   /** A reload of an older generation (default: the last good one before the serving one) through the same path. */
   rollback(generation?: number): Promise<ReloadReport>;
   /** Reserve the ports of these configurations, bare endpoints or port lists (`58824,59000-59010`). */
@@ -78,13 +91,20 @@ export interface Berth {
   history(): Promise<HistoryReport>;
   diff(from: number, to: number): Promise<DiffReport>;
   status(): Promise<StatusReport>;
+  /** Stop HAProxy on purpose: softly (SIGUSR1, its connections end by themselves) or hard (SIGTERM). */
+  stop(options?: { readonly hard?: boolean }): Promise<StopReport>;
   doctor(sources?: readonly string[], options?: ConfigurationOptions): Promise<DoctorReport>;
   close(): Promise<void>;
 }
 
 /** Open Berth on this host. Nothing is read but the settings, and nothing is written before the first method that writes. */
 export async function openBerth(options: BerthOptions = {}): Promise<Berth> {
-  return new OpenBerth(await openHost(options));
+  return berthOn(await openHost(options));
+}
+
+/** On a host that is open already; closed with it. */
+export function berthOn(host: Host): Berth {
+  return new OpenBerth(host);
 }
 
 class OpenBerth implements Berth {
@@ -110,9 +130,10 @@ class OpenBerth implements Berth {
     return planConfiguration(context, reading, build, await this.#check(context, sources));
   }
 
-  async reload(targets: readonly string[], options: ConfigurationOptions = {}): Promise<ReloadReport> {
+  async reload(targets: readonly string[], options: ReloadOptions = {}): Promise<ReloadReport> {
     const context = await this.#host.writing();
-    return reload(context, { ...this.#sources(context, targets, options), reason: 'reload' });
+    const { orLastGood = false, reason = 'reload' } = options;
+    return reload(context, { ...this.#sources(context, targets, options), reason, orLastGood });
   }
 
   async rollback(generation?: number): Promise<ReloadReport> {
@@ -164,6 +185,10 @@ class OpenBerth implements Berth {
 
   async status(): Promise<StatusReport> {
     return status(await this.#host.reading());
+  }
+
+  async stop(options: { readonly hard?: boolean } = {}): Promise<StopReport> {
+    return stop(await this.#host.writing(), options);
   }
 
   async doctor(targets: readonly string[] = [], options: ConfigurationOptions = {}): Promise<DoctorReport> {

@@ -19,6 +19,8 @@ import { openStateDir } from './reload/state-dir.js';
 import { loadSettings, type Settings } from './settings.js';
 
 export interface Host {
+  readonly settings: Settings;
+  readonly kernel: OpenKernel;
   /** For verbs that change nothing: the state directory need not exist. */
   reading(): Promise<HostContext>;
   /** For verbs that write: the state directory is made and checked. */
@@ -38,7 +40,7 @@ export async function openHost(options: BerthOptions): Promise<Host> {
     });
     return {
       kernel,
-      haproxy: haproxyOf(settings, kernel, environment, state.path),
+      haproxy: haproxyOf(settings, kernel, environment, { stateDir: state.path, stale: options.stale ?? 'refuse' }),
       ledger: await ledgerOf(kernel, state.ledger, options.observer),
       state,
       settings,
@@ -47,9 +49,12 @@ export async function openHost(options: BerthOptions): Promise<Host> {
       syncFileSystem: (path) => kernel.syncFileSystem(path),
       observer: options.observer ?? (() => undefined),
       ...(options.signal ? { signal: options.signal } : {}),
+      ...(options.keeper ? { keeper: options.keeper } : {}),
     };
   };
   return {
+    settings,
+    kernel,
     reading: () => open(false),
     writing: () => open(true),
     close: () => kernel.closeNamespace(),
@@ -60,7 +65,7 @@ function haproxyOf(
   settings: Settings,
   kernel: OpenKernel,
   environment: NodeJS.ProcessEnv,
-  stateDir: string,
+  { stateDir, stale }: { readonly stateDir: string; readonly stale: 'refuse' | 'none' },
 ): OpenHAProxy {
   const { binary, pidFile, masterSocket } = settings.haproxy;
   const { netns } = settings;
@@ -72,6 +77,7 @@ function haproxyOf(
     environment,
     signal: signalProcess,
     checkTimeoutMs: settings.timeouts.checkMs,
+    stale,
     remembered: () => rememberedProcess(stateDir),
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(master === undefined ? {} : { masterSocket: master }),

@@ -10,6 +10,11 @@ import { showProc } from './show-proc.js';
 export interface FindOptions {
   readonly pidFile?: string;
   readonly masterSocket?: string;
+  /**
+   * A pid file or master socket that names a dead process or another program: `refuse` it, since a person named it, or
+   * take it for `none`: who restarts what died finds such a one each time.
+   */
+  readonly stale?: 'refuse' | 'none';
   /** The HAProxy that Berth itself started last, as its journal has it. */
   readonly remembered?: () => Promise<{ readonly pid: number; readonly startTicks: string } | undefined>;
 }
@@ -32,7 +37,7 @@ const MASTER_LIMIT_MS = 5_000;
 export async function findHAProxy(context: Context, options: FindOptions): Promise<RunningHAProxy | undefined> {
   const all = await livingHAProxies(context.kernel);
   const view: View = { context, all, listening: await listening(context.kernel, all) };
-  const named = (await byMasterSocket(view, options)) ?? (await byPidFile(view, options));
+  const named = await byName(view, options);
   if (named) return named;
   const remembered = await options.remembered?.();
   const alive = remembered && all.find((found) => identity(found) === identity(remembered));
@@ -40,6 +45,19 @@ export async function findHAProxy(context: Context, options: FindOptions): Promi
   const listener = await byListeners(view, options);
   if (!listener) await refuseHidden(view, options);
   return listener;
+}
+
+async function byName(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
+  for (const look of [byMasterSocket, byPidFile]) {
+    try {
+      const named = await look(view, options);
+      if (named) return named;
+    } catch (error) {
+      const stale = error instanceof BerthError && error.code === 'BERTH_HAPROXY_NOT_FOUND';
+      if (!stale || options.stale !== 'none') throw error;
+    }
+  }
+  return undefined;
 }
 
 /** The HAProxy processes of the namespace, and which of them have TCP sockets in LISTEN. */

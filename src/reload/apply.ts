@@ -5,7 +5,7 @@
  * Order of side effects: lock, stage, check, reserve, secure, journal *handing over*, publish, hand over, verify, journal
  * *committed*, retire the old, release what is no longer needed. Undo runs backwards.
  */
-import { BerthError, toBerthError } from '../errors.js';
+import { toBerthError } from '../errors.js';
 import type { Bind } from '../model/bind.js';
 import { endpointKey } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
@@ -13,14 +13,12 @@ import { NO_PORTS, parsePorts } from '../model/ports.js';
 import { type Assessment, assess } from './assess.js';
 import { checkStaged } from './check-staged.js';
 import { commit, pidFileAsItIs, pidFileOf, removeRunFiles, tidyUp } from './commit.js';
-import type { HostContext, Reading, ReloadContext, Sources } from './context.js';
+import type { Reading, ReloadContext, ReloadRequest } from './context.js';
 import type { Descriptor, HAProxyBuild } from './env.js';
 import { type Generation, recordListeners } from './generations.js';
-import type { Journal } from './journal.js';
 import { conflictError } from './plan.js';
 import { markFailed } from './publish.js';
 import { canLeaveOut } from './quarantine.js';
-import { recover } from './recover.js';
 import type { RecoveryReport, ReloadReport } from './reports.js';
 import { type Outcome, listenerRecords, reportOf } from './reload-report.js';
 import { addReservations, releaseReservations } from './reserve.js';
@@ -29,55 +27,14 @@ import { stageGeneration } from './stage-generation.js';
 import { retire } from './standalone.js';
 import { switchOver } from './switch.js';
 import { Transaction } from './transaction.js';
-import { Unsolved, unservable } from './unsolved.js';
-
-export interface ReloadRequest extends Sources {
-  /** For the history: `reload`, `rollback to 3`. */
-  readonly reason: string;
-}
+import { unservable } from './unsolved.js';
 
 /**
- * From a configuration to served listeners. Rejects with a BerthError where the new configuration cannot go live: then the
- * HAProxy that served before serves, and everything else is as it was.
+ * One try to bring a configuration into service, under the lock. Rejects where it cannot go live: then the HAProxy that
+ * served before serves, and everything else is as it was.
+ * @param without binds by endpointKey that an earlier try could not secure
  */
-export async function reload(host: HostContext, request: ReloadRequest): Promise<ReloadReport> {
-  const lock = await host.state.lock(`berth ${request.reason}`, host.settings.lockWaitMs);
-  let journal: Journal | undefined;
-  try {
-    journal = await host.openJournal();
-    tellDropped(host, journal);
-    const context = { ...host, journal };
-    const recovery = await recover(context);
-    const without = new Map<string, SecureStep>();
-    for (let changes = 0; ;) {
-      try {
-        return await attempt(context, request, without, recovery);
-      } catch (error) {
-        // What the ladder could not secure is left out of the next attempt from the start; each one leaves out more.
-        if (error instanceof Unsolved)
-          for (const step of error.steps) without.set(endpointKey(step.bind.endpoint), step);
-        else if (!changedMeanwhile(error) || ++changes > CHANGES) throw error;
-      }
-    }
-  } finally {
-    await journal?.close();
-    lock.release();
-  }
-}
-
-function tellDropped({ observer }: HostContext, { path, dropped }: Journal): void {
-  if (!dropped) return;
-  observer({ type: 'warning', text: `${path}: ${dropped.bytes} bytes at its end are ${dropped.why}; left out` });
-}
-
-/** An agent that renders its configuration while it is read (lbagent swaps a symlink) is followed so many times. */
-const CHANGES = 3;
-
-function changedMeanwhile(error: unknown): boolean {
-  return error instanceof BerthError && error.code === 'BERTH_CONFIG_UNREADABLE' && error.details['changed'] === true;
-}
-
-async function attempt(
+export async function apply(
   context: ReloadContext,
   request: ReloadRequest,
   without: ReadonlyMap<string, SecureStep>,
@@ -103,6 +60,7 @@ async function attempt(
 
     await transaction.phase('reserve', () => reserve(context, transaction, assessment));
     const secured = await transaction.phase('secure', () => secure(context, assessment, guards));
+    await context.keeper?.release(endingInodes(assessment));
     const outcome = await switchOver(context, transaction, { request, reading, build, assessment, generation, guards });
     transaction.onRollBack('put the pid file back', pidFileAsItIs(pidFileOf(context)));
     const good = await transaction.phase('commit', async () => {
@@ -166,6 +124,12 @@ function withoutListeners(reading: Reading, without: ReadonlyMap<string, SecureS
   return { ...reading, listeners: { ...reading.listeners, binds } };
 }
 
+/** Sockets of the old HAProxy that the new one does not get: of listeners that go, and of those that it binds anew. */
+function endingInodes({ plan }: Assessment): number[] {
+  const anew = plan.keep.filter(({ handedOver }) => !handedOver).flatMap(({ served }) => served);
+  return [...plan.close, ...anew].map(({ inode }) => inode);
+}
+
 function beginEntry(generation: Generation, { running, mode }: Assessment) {
   const { number, meta } = generation;
   return {
@@ -214,6 +178,8 @@ async function conclude(context: ReloadContext, transaction: Transaction, outcom
   const repairs: string[] = [];
   let released = NO_PORTS;
   try {
+    // First: a socket that only the keeper still had would take connections that nobody accepts.
+    await context.keeper?.renew(switched.process);
     const old = assessment.running?.worker;
     if (old) {
       const serving = { process: switched.process, expected, lenient: true };

@@ -1,7 +1,7 @@
 import type { Listeners } from '../model/bind.js';
 import type { Plan } from '../model/plan.js';
 import type { Settings } from '../settings.js';
-import type { HAProxy, HAProxyBuild, Kernel } from './env.js';
+import type { HAProxy, HAProxyBuild, Kernel, ProcessInfo } from './env.js';
 import type { Journal } from './journal.js';
 import type { ReloadObserver } from './reports.js';
 import type { Ledger } from './reserve.js';
@@ -19,8 +19,19 @@ export interface HostContext {
   readonly syncFileSystem: (path: string) => Promise<void>;
   readonly observer: ReloadObserver;
   readonly signal?: AbortSignal;
+  readonly keeper?: ListenerKeeper;
   /** Opened under the lock, since another Berth may have written to it; whoever opens it closes it. */
   readonly openJournal: () => Promise<Journal>;
+}
+
+/** Holds duplicates of the serving HAProxy's listening sockets, so that they outlive it. */
+export interface ListenerKeeper {
+  /** Let these go before the process that serves them stops to: their clients are to be refused, not to wait for nobody. */
+  release(inodes: readonly number[]): void | Promise<void>;
+  /** This process serves now: hold its listening sockets and no others. */
+  renew(process: ProcessInfo): Promise<void>;
+  /** Let all go: a deliberate stop. */
+  letGo(): void | Promise<void>;
 }
 
 /** What every stage of a reload works with: the lock is held, the journal open. */
@@ -35,6 +46,13 @@ export interface Sources {
   readonly workingDirectory?: string;
   /** Read the files below this directory instead: the mirror of an earlier generation. Places keep the user's paths. */
   readonly root?: string;
+}
+
+export interface ReloadRequest extends Sources {
+  /** For the history: `reload`, `rollback to 3`. */
+  readonly reason: string;
+  /** Where this cannot go live and nothing serves, serve the generation that was committed last. */
+  readonly orLastGood?: boolean;
 }
 
 /** What was read, with every place and path as the user knows it. */

@@ -145,7 +145,7 @@ async function askForSockets(
   return complete ? taken : undefined;
 }
 
-function handedGuard({ endpoint, descriptor }: Guard): HandedSocket {
+export function handedGuard({ endpoint, descriptor }: Guard): HandedSocket {
   return handed(descriptor, endpoint);
 }
 

@@ -86,6 +86,8 @@ export interface QuarantinedListener {
 export interface ReloadReport {
   readonly outcome: 'served' | 'served-in-part';
   readonly generation: number;
+  /** What was asked for could not go live and nothing served: this older generation serves in its place. */
+  readonly insteadOf?: { readonly sources: readonly string[]; readonly error: NonNullable<AttemptReport['error']> };
   readonly previous?: number;
   readonly mode: 'standalone' | 'master-worker';
   readonly haproxy: { readonly pid: number; readonly oldPid?: number; readonly version: string };

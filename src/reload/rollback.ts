@@ -1,5 +1,5 @@
 import { BerthError } from '../errors.js';
-import type { ReloadRequest } from './apply.js';
+import type { ReloadRequest } from './context.js';
 import { lastGood, listGenerations, openGeneration, servingNumber } from './generations.js';
 import type { StateDir } from './state-dir.js';
 

@@ -1,3 +1,4 @@
+import { lastAttempt } from './attempt.js';
 import type { HostContext } from './context.js';
 import { listGenerations, openGeneration, type ListedGeneration } from './generations.js';
 import { haproxyReport } from './preflight.js';
@@ -25,6 +26,7 @@ export async function status(context: HostContext): Promise<StatusReport> {
   const left = unfinished(journal.unfinished);
   await journal.close();
   const holder = state.holder();
+  const attempt = lastAttempt(state);
   return {
     ok: verification?.ok === true && left === undefined,
     ...(running ? { running: haproxyReport(running, listening, stopTimes(state)) } : {}),
@@ -38,6 +40,7 @@ export async function status(context: HostContext): Promise<StatusReport> {
       extra: (verification?.extra ?? []).map(({ endpoint }) => formatEndpoint(endpoint)),
     },
     quarantined: serving?.quarantined ?? [],
+    ...(attempt ? { lastAttempt: attempt } : {}),
     reservations: reservationsReport(reservations),
     ...(left === undefined ? {} : { unfinished: left }),
     ...(holder ? { lock: { pid: holder.pid, doing: holder.doing } } : {}),

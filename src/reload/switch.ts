@@ -120,13 +120,19 @@ async function serveAgain(
   context.observer({ type: 'repair', text });
 }
 
-function launchMaster(context: ReloadContext, generation: Generation, signal?: AbortSignal): Promise<StartedHAProxy> {
+/** @param handoff our own `_getsocks` socket, where listening sockets outlived the master before */
+export function launchMaster(
+  context: ReloadContext,
+  generation: Generation,
+  { signal, handoff }: { readonly signal?: AbortSignal | undefined; readonly handoff?: string } = {},
+): Promise<StartedHAProxy> {
   const { haproxy, settings, state } = context;
   return haproxy.start(publishedCommand(context, generation), {
     mode: 'master-worker',
     pidFile: pidFileOf(context),
     masterSocket: settings.haproxy.masterSocket ?? state.socket('master'),
     timeoutMs: settings.timeouts.startMs,
+    ...(handoff === undefined ? {} : { handoff }),
     ...(signal ? { signal } : {}),
   });
 }
@@ -142,7 +148,7 @@ async function startMaster(
   const pidFile = pidFileOf(context);
   await journal.append({ kind: 'handing-over', pidFile });
   await publishGeneration(context, transaction, generation);
-  const started = await transaction.phase('hand over', () => launchMaster(context, generation, signal));
+  const started = await transaction.phase('hand over', () => launchMaster(context, generation, { signal }));
   transaction.onRollBack(`end master haproxy[${started.pid}]`, async () => {
     const master = await context.kernel.process(started.pid);
     if (master) await endProcess(context, master);

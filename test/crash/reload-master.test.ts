@@ -32,7 +32,7 @@ describe.skipIf(why !== undefined)('kill -9 of Berth, master-worker', () => {
   let lab: Lab;
   let sources: ReturnType<typeof transpile>;
   beforeAll(() => {
-    sources = transpile('host', 'reload/apply', 'reload/journal');
+    sources = transpile('host', 'reload/reload', 'reload/journal');
   });
   afterAll(() => sources.remove());
   afterEach(async () => lab.close());

@@ -7,7 +7,7 @@ const [directory, json] = process.argv.slice(2);
 const { failpoint, settings, request } = JSON.parse(json);
 const load = (module) => import(pathToFileURL(join(directory, `${module}.js`)).href);
 const { openHost } = await load('host');
-const { reload } = await load('reload/apply');
+const { reload } = await load('reload/reload');
 const { Journal } = await load('reload/journal');
 
 const host = await openHost({ settings });

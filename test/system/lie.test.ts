@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openHost } from '../../src/host.js';
-import { reload } from '../../src/reload/apply.js';
+import { reload } from '../../src/reload/reload.js';
 import type { HostContext } from '../../src/reload/context.js';
 import { Lab, cannotRun, configuration, haproxyBinaries } from '../support/haproxy.js';
 

@@ -251,6 +251,7 @@ export function sampleBerth(over: Partial<Berth> = {}): Berth {
     diff: answer(diff),
     status: answer(status),
     doctor: answer(doctor),
+    stop: answer({ pid: 4711, how: 'soft' as const, ended: true, connections: 0 }),
     close: answer(undefined),
     ...over,
   };
