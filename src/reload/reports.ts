@@ -166,6 +166,21 @@ export interface StatusReport {
   /** A transaction that did not finish; the next reload recovers it. */
   readonly unfinished?: string;
   readonly lock?: { readonly pid: number; readonly doing: string };
+  /** Where an agent has this instance in its care. */
+  readonly agent?: AgentReport;
+}
+
+/** The agent, as `status` shows it. */
+export interface AgentReport {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAt: string;
+  readonly instance: string;
+  readonly phase: 'starting' | 'idle' | 'working' | 'stopped' | 'failed';
+  /** What it works on. */
+  readonly doing?: string;
+  /** Why this instance needs a person, if it does. */
+  readonly problems: readonly string[];
 }
 
 /** One HAProxy process. */

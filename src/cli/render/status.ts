@@ -1,4 +1,11 @@
-import type { DoctorReport, Finding, ReservationsReport, ReserveReport, StatusReport } from '../../reload/reports.js';
+import type {
+  AgentReport,
+  DoctorReport,
+  Finding,
+  ReservationsReport,
+  ReserveReport,
+  StatusReport,
+} from '../../reload/reports.js';
 import { count, localTime, shorten, type Style } from '../style.js';
 import { ephemeralText, paragraphs, portsText, runningLines } from './common.js';
 
@@ -32,7 +39,18 @@ export function renderStatus(report: StatusReport, style: Style): string[] {
         : [`${colour.yellow('unfinished')}  ${unfinished}; the next reload recovers it`]),
       ...(lock === undefined ? [] : [`working  process ${lock.pid}: ${lock.doing}`]),
     ],
+    report.agent ? agentLines(report.agent, style) : [],
   );
+}
+
+function agentLines(
+  { version, pid, startedAt, instance, phase, doing, problems }: AgentReport,
+  style: Style,
+): string[] {
+  return [
+    `agent    ${version}, process ${pid}, since ${localTime(startedAt)}, instance ${instance}: ${doing ?? phase}`,
+    ...problems.map((problem) => `${style.colour.red('problem')}  ${problem}`),
+  ];
 }
 
 function verdict({ ok, listeners, generation }: StatusReport): string {
