@@ -95,7 +95,8 @@ export interface Native {
 let loaded: Native | undefined;
 
 /**
- * The addon: `build/Release/berth.node`, or the file that the environment variable BERTH_ADDON names (a sanitizer build).
+ * The addon: build/Release/berth.node where it was compiled here, else the file in prebuilds/ for this architecture and
+ * C library (node-gyp-build finds it), or the file that the environment variable BERTH_ADDON names (a sanitizer build).
  * @throws BERTH_ADDON naming what was tried.
  */
 export function native(): Native {
@@ -104,11 +105,13 @@ export function native(): Native {
 }
 
 function load(): Native {
-  // src/kernel and dist/kernel are equally far from build/.
-  const built = fileURLToPath(new URL('../../build/Release/berth.node', import.meta.url));
-  const path = process.env['BERTH_ADDON'] ?? built;
+  const require = createRequire(import.meta.url);
+  const named = process.env['BERTH_ADDON'];
+  // The package's directory: src/kernel and dist/kernel are equally deep in it.
+  let path = named ?? fileURLToPath(new URL('../..', import.meta.url));
   try {
-    return createRequire(import.meta.url)(path) as Native;
+    if (named === undefined) path = (require('node-gyp-build') as { path(directory: string): string }).path(path);
+    return require(path) as Native;
   } catch (error) {
     const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
     throw new BerthError('BERTH_ADDON', `Cannot load the native addon from ${path}: ${why}`, {
