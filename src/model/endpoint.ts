@@ -62,6 +62,29 @@ export function formatEndpoint(endpoint: Endpoint): string {
   );
 }
 
+/**
+ * The endpoint that {@link formatEndpoint} gave this name to; `transparent` stands in no name and is false. undefined for any
+ * other text.
+ */
+export function parseEndpoint(name: string): Endpoint | undefined {
+  const unix = /^(unix|abns)@(.+)$/s.exec(name);
+  if (unix) return { kind: 'unix', path: unix[2] ?? '', abstract: unix[1] === 'abns' };
+  const inet = /^(?:\[([^\]]+)\]|([\d.]+))(?:%(.+))?:(\d{1,5})\/(tcp|udp)( v6only)?(?: in namespace (.+))?$/.exec(name);
+  if (!inet) return undefined;
+  const [, v6, v4, device, port, transport, v6only, namespace] = inet;
+  return {
+    kind: 'inet',
+    transport: transport === 'udp' ? 'udp' : 'tcp',
+    family: v6 === undefined ? 4 : 6,
+    address: v6 ?? v4 ?? '',
+    port: Number(port),
+    v6only: v6only !== undefined,
+    transparent: false,
+    ...(device === undefined ? {} : { device }),
+    ...(namespace === undefined ? {} : { namespace }),
+  };
+}
+
 /** `169.254.0.101:58824`, `[fd00::1]:80`: address and port of either family. */
 export function formatAddress(family: 4 | 6, address: string, port: number): string {
   return `${hostText({ family, address })}:${port}`;
