@@ -1,118 +1,129 @@
 /**
- * Berth's own settings: defaults, then a YAML file, then the environment (`BERTH_CONFLICTS_WAIT_DEADLINE_MS`), then flags;
- * the later one wins. A key that does not exist is refused by name, wherever it stands.
+ * Berth's own settings: defaults, then lbagent.conf, then a YAML file, then the environment
+ * (`BERTH_CONFLICTS_WAIT_DEADLINE_MS`), then flags; the later one wins. A key that does not exist is refused by name,
+ * wherever it stands.
  */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import type { Node } from 'yaml';
-import { BerthError } from './errors.js';
-import { nearest } from './settings/nearest.js';
-import { leaves, takeOver, wrongWith, type KeyPath, type Origin, type Tree } from './settings/read.js';
-import { settingsSchema, type Settings } from './settings/schema.js';
+import { isDeepStrictEqual } from 'node:util';
+import { takeEnvironment } from './settings/environment.js';
+import { readSettingsFile, type FileSources } from './settings/file.js';
+import {
+  chooseInstance,
+  DEFAULT_INSTANCE,
+  refuseShared,
+  settle,
+  splitInstances,
+  takeFile,
+  type FileTree,
+} from './settings/instances.js';
+import { lbagentSource, readLbagentConf, settingsOfLbagent } from './settings/lbagent-conf.js';
+import { leaves, takeOver, type Given, type KeyPath, type Origin } from './settings/read.js';
+import type { Settings } from './settings/schema.js';
+import { parseYaml } from './settings/yaml.js';
 
-export { settingsJsonSchema, type Settings } from './settings/schema.js';
+export { environmentName } from './settings/environment.js';
+export { DEFAULT_SETTINGS_FILE } from './settings/file.js';
+export { DEFAULT_INSTANCE } from './settings/instances.js';
+export { settingsJsonSchema } from './settings/json-schema.js';
+export { policySchema, withPolicy, type Policy } from './settings/policy.js';
+export type { Origin } from './settings/read.js';
+export type { Settings } from './settings/schema.js';
 
-/** Loaded where there is YAML to read: a quarter of all modules are its, and most commands have no settings file. */
-const yaml = () => createRequire(import.meta.url)('yaml') as typeof import('yaml');
-
-export interface SettingsSources {
-  /** A YAML file; absent: none is read. */
-  readonly file?: string | undefined;
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+export interface SettingsSources extends FileSources {
   /** Nested as in the file; undefined values count as not given. */
   readonly flags?: Readonly<Record<string, unknown>>;
 }
 
+export interface InstanceSources extends SettingsSources {
+  /** Which section of `instances`; may be absent where there is but one. */
+  readonly instance?: string | undefined;
+}
+
+export interface ExplainedSetting {
+  /** With dots: `conflicts.wait.deadlineMs`. */
+  readonly key: string;
+  /** In effect; undefined where there is no default. */
+  readonly value: unknown;
+  readonly origin: Origin;
+  /** `default`, `/etc/berth/berth.yaml line 3`, `environment BERTH_NETNS`, `options`. */
+  readonly where: string;
+}
+
 /**
- * All settings, each with its value from the strongest source that has one.
+ * All settings of one instance, each with its value from the strongest source that has one.
  * @throws BERTH_SETTINGS naming the source (file and line), the key and the value
  */
-export function loadSettings({ file, environment = {}, flags = {} }: SettingsSources = {}): Settings {
-  const merged: Tree = emptyGroups();
-  if (file !== undefined) takeFile(merged, file);
-  takeEnvironment(merged, environment);
-  takeOver(merged, flags, () => 'options');
-  return settingsSchema.parse(merged);
+export function loadSettings(sources: InstanceSources = {}): Settings {
+  return settle(givenFor(sources));
 }
 
-/** `conflicts.wait.deadlineMs` → `BERTH_CONFLICTS_WAIT_DEADLINE_MS`. */
-export function environmentName(path: KeyPath): string {
-  return `BERTH_${path.map((key) => key.replace(/[A-Z]+/g, '_$&').toUpperCase()).join('_')}`;
+/**
+ * The settings of every instance by name, in the order of the file; one called `default` where it has no `instances`.
+ * @throws BERTH_SETTINGS as {@link loadSettings}, and where two instances have one state directory, pid file or master socket
+ */
+export function loadInstances(sources: SettingsSources = {}): ReadonlyMap<string, Settings> {
+  const tree = readTree(sources);
+  const names = [...(tree?.sections?.keys() ?? [DEFAULT_INSTANCE])];
+  const given = new Map(names.map((name) => [name, withLbagentConf(collect(sources, tree, name))]));
+  refuseShared(given);
+  return new Map([...given].map(([name, values]) => [name, settle(values)]));
 }
 
-function emptyGroups(): Tree {
-  const tree: Tree = {};
-  for (const [path] of leaves()) {
-    let place = tree;
-    for (const key of path.slice(0, -1)) place = (place[key] ??= {}) as Tree;
-  }
-  return tree;
+/** The settings of the agent, whichever instances there are: what a client needs to reach it. */
+export function loadAgentSettings(sources: SettingsSources = {}): Settings['agent'] {
+  const tree = readTree(sources);
+  return settle(collect(sources, tree && { ...tree, sections: undefined }, DEFAULT_INSTANCE)).agent;
 }
 
-function takeFile(target: Tree, file: string): void {
-  const { LineCounter, parseDocument } = yaml();
-  const lines = new LineCounter();
-  const document = parseDocument(readText(file), { lineCounter: lines });
-  const [error] = document.errors;
-  if (error !== undefined) {
-    throw new BerthError('BERTH_SETTINGS', `${file}: not YAML: ${error.message.split('\n')[0] ?? ''}`, {
-      step: 'settings',
-      cause: error,
-    });
-  }
-  const origin: Origin = (path) => {
-    const node = path.length === 0 ? undefined : (document.getIn(path, true) as Node | undefined);
-    const start = node?.range?.[0];
-    return start === undefined ? file : `${file} line ${lines.linePos(start).line}`;
-  };
-  takeOver(target, document.toJS() ?? {}, origin);
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new BerthError('BERTH_SETTINGS', `${file}: the settings cannot be read: ${(error as Error).message}`, {
-      step: 'settings',
-      cause: error,
-    });
-  }
-}
-
-function takeEnvironment(target: Tree, environment: Readonly<Record<string, string | undefined>>): void {
-  const known = new Map(leaves().map((leaf) => [environmentName(leaf[0]), leaf]));
-  for (const [name, text] of Object.entries(environment)) {
-    if (!name.startsWith('BERTH_') || text === undefined) continue;
-    const leaf = known.get(name);
-    if (leaf === undefined) {
-      refuseNearMiss(name, [...known.keys()]);
-      continue;
-    }
-    const [path, schema] = leaf;
-    // Text where text is right (paths, names), else the number, truth value or list that it spells.
-    const value = wrongWith(schema, text) === undefined ? text : spelled(text);
-    takeOver(target, nested(path, value), () => `environment ${name}`);
-  }
-}
-
-/** Other programs may have BERTH_… variables of their own; one or two letters beside a setting is a slip. */
-function refuseNearMiss(name: string, known: readonly string[]): void {
-  const near = nearest(name, known, 2);
-  if (near === undefined) return;
-  throw new BerthError('BERTH_SETTINGS', `environment: there is no setting ${name}; did you mean ${near}?`, {
-    step: 'settings',
-    details: { key: name, where: 'environment' },
+/** Every setting of one instance with where it comes from, in the order of the schema. */
+export function explainSettings(sources: InstanceSources = {}): readonly ExplainedSetting[] {
+  const given = givenFor(sources);
+  const settings = settle(given);
+  return leaves().map(([path]) => {
+    const key = path.join('.');
+    const { origin, where } = given.get(key) ?? { origin: 'default', where: 'default' };
+    return { key, value: valueAt(settings, path), origin, where };
   });
 }
 
-function spelled(text: string): unknown {
-  try {
-    return yaml().parse(text) as unknown;
-  } catch {
-    return text;
-  }
+/** Keys, with dots, that differ: what a new reading of the settings changes. */
+export function changedSettings(before: Settings, after: Settings): readonly string[] {
+  return leaves()
+    .filter(([path]) => !isDeepStrictEqual(valueAt(before, path), valueAt(after, path)))
+    .map(([path]) => path.join('.'));
 }
 
-function nested(path: KeyPath, value: unknown): unknown {
-  return path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value);
+function givenFor(sources: InstanceSources): Given {
+  const tree = readTree(sources);
+  return withLbagentConf(collect(sources, tree, chooseInstance(tree, sources.instance)));
+}
+
+function readTree(sources: SettingsSources): FileTree | undefined {
+  const read = readSettingsFile(sources);
+  if (read === undefined) return undefined;
+  const { value, lineOf } = parseYaml(read.text, read.file);
+  const where = (path: KeyPath) => (path.length === 0 ? read.file : `${read.file} line ${lineOf(path)}`);
+  return splitInstances(read.file, value, { origin: 'file', where });
+}
+
+/** Weakest first. */
+function collect({ environment = {}, flags = {} }: SettingsSources, tree: FileTree | undefined, name: string): Given {
+  const given: Given = new Map();
+  if (tree !== undefined) takeFile(given, tree, name);
+  takeEnvironment(given, environment);
+  takeOver(given, flags, { origin: 'option', where: () => 'options' });
+  return given;
+}
+
+/** lbagent.conf is weaker than all others, which say where it is. */
+function withLbagentConf(given: Given): Given {
+  const conf = given.get('lbagent.conf');
+  if (conf === undefined) return given;
+  const lbagent = readLbagentConf(conf.value as string);
+  const below: Given = new Map();
+  takeOver(below, settingsOfLbagent(lbagent), lbagentSource(lbagent));
+  return new Map([...below, ...given]);
+}
+
+function valueAt(settings: Settings, path: KeyPath): unknown {
+  return path.reduce<unknown>((place, key) => (place as Record<string, unknown> | undefined)?.[key], settings);
 }

@@ -71,7 +71,6 @@ export const settingsSchema = z.strictObject({
   timeouts: z.strictObject({
     checkMs: milliseconds.min(1).default(120_000).describe('Longest `haproxy -c`'),
     startMs: milliseconds.min(1).default(120_000).describe('Longest start of a new HAProxy'),
-    handoffMs: milliseconds.min(1).default(10_000).describe('Longest transfer of the listening sockets'),
     reloadMs: milliseconds.min(1).default(120_000).describe('Longest reload by a master'),
     settleMs: milliseconds.default(50).describe('How long a new HAProxy must have lived before it is trusted'),
   }),
@@ -163,8 +162,3 @@ export const settingsSchema = z.strictObject({
 });
 
 export type Settings = z.output<typeof settingsSchema>;
-
-/** JSON Schema (2020-12) of the settings file. */
-export function settingsJsonSchema(): Record<string, unknown> {
-  return z.toJSONSchema(settingsSchema, { io: 'input' });
-}
