@@ -10,7 +10,7 @@ import { logEvents, openLog, type Level, type LogRecord } from '../../src/agent/
 import { openSink } from '../../src/agent/log-sink.js';
 import { renderLogLine } from '../../src/cli/render/log.js';
 import { styleOf } from '../../src/cli/style.js';
-import { fakeAgent, oldProcess } from '../support/fake-agent.js';
+import { fakeAgent, oldProcess } from '../support/stated-agent.js';
 import { temporaryDirectory } from '../support/state.js';
 import { transpile } from '../support/transpile.js';
 import { inPart, owner, reload } from './cli-samples.js';
@@ -84,9 +84,10 @@ describe('a line', () => {
   });
 
   it('cannot be forged: whatever a configuration holds, one event is one line, and its text comes back', () => {
+    const { agent, lines, records } = opened();
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
-        const { agent, lines, records } = opened();
+        lines.length = 0;
         agent.tell({ type: 'warning', text });
         expect(lines).toHaveLength(1);
         // eslint-disable-next-line no-control-regex -- control characters are what this looks for

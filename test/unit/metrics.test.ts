@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { startMetrics, type Metrics } from '../../src/agent/metrics.js';
-import { fakeAgent, idle } from '../support/fake-agent.js';
+import { fakeAgent, idle } from '../support/stated-agent.js';
 import { reload } from './cli-samples.js';
 
 /** `name{labels}` → value. */
