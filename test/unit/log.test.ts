@@ -94,6 +94,7 @@ describe('a line', () => {
         expect(lines[0]?.slice(0, -1)).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/);
         expect(records()[0]?.message).toBe(Buffer.from(text).toString());
       }),
+      { numRuns: 30 },
     );
   });
 
