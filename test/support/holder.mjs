@@ -1,5 +1,6 @@
 // A process that holds sockets, driven by lines of JSON on its standard input, one answer a line:
-//   {"do":"listen","host":H,"port":P}                -> {"port":N}      connections are echoed
+//   {"do":"listen","host":H,"port":P}                -> {"id":N,"port":N} connections are echoed
+//   {"do":"close","id":N}                            -> {}              a listener, or a UDP socket
 //   {"do":"connect","host":H,"port":P,"from":A}      -> {"id":N,"port":local port}   with "halfOpen" it stays open when the other side closes
 //   {"do":"echo","id":N,"text":T}                    -> {"text":answer}
 //   {"do":"end","id":N}                              -> {}              closes first: TIME_WAIT is here
@@ -18,8 +19,12 @@ const actions = {
     const server = net.createServer((socket) => socket.on('error', () => {}).pipe(socket));
     server.listen({ host, port });
     await once(server, 'listening');
-    sockets.push(server);
-    return { port: server.address().port };
+    return { id: sockets.push(server) - 1, port: server.address().port };
+  },
+  async close({ id }) {
+    sockets[id].close();
+    await once(sockets[id], 'close');
+    return {};
   },
   async connect({ host, port, from, halfOpen }) {
     const socket = net.connect({ host, port, localAddress: from, allowHalfOpen: halfOpen });

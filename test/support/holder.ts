@@ -9,7 +9,9 @@ export interface Holder {
   /** Resolves when the process has ended with all of its threads: only then are its sockets closed. */
   readonly exited: Promise<unknown>;
   /** Echoes what it is sent. libuv sets SO_REUSEADDR on it. */
-  listen(host: string, port?: number): Promise<{ port: number }>;
+  listen(host: string, port?: number): Promise<{ id: number; port: number }>;
+  /** Listen no more. */
+  close(id: number): Promise<unknown>;
   /** `halfOpen`: stays open on this side when the other side closes. */
   connect(host: string, port: number, options?: { halfOpen?: boolean }): Promise<{ id: number; port: number }>;
   echo(id: number, text: string): Promise<{ text: string }>;
@@ -41,6 +43,7 @@ export async function startHolder(netns: Pick<Namespace, 'spawn'>): Promise<Hold
     pid: child.pid ?? 0,
     exited: once(child, 'exit'),
     listen: (host, port = 0) => ask({ do: 'listen', host, port }),
+    close: (id) => ask({ do: 'close', id }),
     connect: (host, port, options = {}) => ask({ do: 'connect', host, port, ...options }),
     echo: (id, text) => ask({ do: 'echo', id, text }),
     end: (id) => ask({ do: 'end', id }),

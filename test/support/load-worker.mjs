@@ -2,7 +2,7 @@
 //
 // Reads its options as JSON from the first line of standard input: {"targets":["10.0.0.1:80"],"rate":1000,"held":10}
 //
-// targets   host:port, IPv6 in brackets
+// targets   host:port, IPv6 in brackets; host:port/connect: a connection that stands is enough
 // rate      short connections a second (default 1000); each sends "bye N\n" and wants a line back, then resets, so that
 //           no TIME_WAIT is left on either side
 // held      connections held open (default 0), a "ping" on each of them every pingMs (default 200)
@@ -11,7 +11,9 @@
 // limit     short connections open at a time (default 2000); what would exceed it counts as skipped
 //
 // Prints {"event":"ready"} when the held connections are up. Further lines: "report" prints {"event":"report",…},
-// "stop" lets the open ones end, prints {"event":"final",…} and exits; the end of the input stops, too.
+// {"targets":[…]} turns the short connections to these (none: a pause) and prints {"event":"aimed"} when the last one to
+// the targets before has ended, "stop" lets the open ones end, prints {"event":"final",…} and exits; the end of the input
+// stops, too.
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { performance } from 'node:perf_hooks';
@@ -32,15 +34,23 @@ const {
   limit = 2000,
 } = JSON.parse((await once(input, 'line'))[0]);
 
-const parsed = targets.map((text) => {
-  const colon = text.lastIndexOf(':');
-  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
-});
+function parse(texts) {
+  return texts.map((text) => {
+    const greets = !text.endsWith('/connect');
+    const name = text.replace(/\/connect$/, '');
+    const colon = name.lastIndexOf(':');
+    return { host: name.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(name.slice(colon + 1)), greets };
+  });
+}
+
+let parsed = parse(targets);
 const counts = { attempts: 0, ok: 0, refused: 0, reset: 0, eof: 0, hung: 0, skipped: 0, other: {} };
 const holding = { open: 0, cut: 0, hung: 0, failed: 0, echoes: 0 };
 const failuresByTarget = new Map();
 const timeline = new Map();
 const latencies = { max: 0, sum: 0 };
+/** Short connections since the last turn to other targets. */
+let batch = { open: 0 };
 let open = 0;
 let next = 0;
 let firstFailure;
@@ -63,9 +73,9 @@ function failed(kind, target, code) {
   bucket().failed += 1;
 }
 
-function dial(target) {
+function dial({ host, port }) {
   const source = sources.length > 0 ? sources[next % sources.length] : undefined;
-  return connect({ ...target, ...(source && { localAddress: source }), noDelay: true });
+  return connect({ host, port, ...(source && { localAddress: source }), noDelay: true });
 }
 
 function short() {
@@ -78,10 +88,14 @@ function short() {
   let received = '';
   let connected = false;
   let done = false;
+  const own = batch;
+  own.open += 1;
   const settle = (kind, code) => {
     if (done) return;
     done = true;
     open -= 1;
+    own.open -= 1;
+    if (own.open === 0) own.ended?.();
     clearTimeout(timer);
     if (kind === 'ok') {
       const took = performance.now() - started;
@@ -96,7 +110,8 @@ function short() {
   socket.setEncoding('latin1');
   socket.on('connect', () => {
     connected = true;
-    socket.write('bye 0123456789\n');
+    if (target.greets) socket.write('bye 0123456789\n');
+    else settle('ok');
   });
   socket.on('data', (text) => (received += text));
   socket.on('end', () => settle(received.endsWith('\n') ? 'ok' : 'eof'));
@@ -174,8 +189,17 @@ async function stop() {
   process.exit(0);
 }
 
+async function aim(texts) {
+  const before = batch;
+  parsed = parse(texts);
+  batch = { open: 0 };
+  if (before.open > 0) await new Promise((resolve) => (before.ended = resolve));
+  process.stdout.write(`${JSON.stringify({ event: 'aimed' })}\n`);
+}
+
 input
   .on('line', (line) => {
+    if (line.startsWith('{')) void aim(JSON.parse(line).targets);
     if (line === 'report') void report('report');
     if (line === 'stop') void stop();
   })
@@ -189,6 +213,7 @@ if (!stopping) {
     const target = Math.floor(((performance.now() - start) * rate) / 1000);
     // After a pause of this process itself (a busy machine) the arrears are dropped, not fired off in one burst.
     due = Math.max(due, target - Math.ceil(rate / 10));
+    if (parsed.length === 0) due = target;
     for (; due < target; due += 1) {
       if (open < limit) short();
       else counts.skipped += 1;

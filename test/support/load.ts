@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 export interface LoadOptions {
-  /** `host:port`, IPv6 in brackets. */
+  /** `host:port`, IPv6 in brackets; `host:port/connect`: a connection that stands is enough. */
   readonly targets: readonly string[];
   /** Short connections a second. */
   readonly rate?: number;
@@ -51,6 +51,8 @@ export interface LoadReport {
 export interface Load {
   readonly pid: number;
   report(): Promise<LoadReport>;
+  /** Turn to these targets (none: a pause); resolves when the last short connection to those before has ended. */
+  aim(targets: readonly string[]): Promise<void>;
   /** No new connections; the open ones end; the last report. */
   stop(): Promise<LoadReport>;
 }
@@ -70,6 +72,9 @@ export async function startLoad(netns: string, options: LoadOptions): Promise<Lo
   return {
     pid: worker.pid,
     report: () => asking('report', 'report'),
+    aim: async (targets) => {
+      await asking(JSON.stringify({ targets }), 'aimed');
+    },
     stop: () => asking('stop', 'final'),
   };
 }
