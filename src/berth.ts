@@ -8,6 +8,7 @@ import { type Host, openHost } from './host.js';
 import { parseBareEndpoint } from './haproxy/address.js';
 import { capabilities, descriptorLimit } from './kernel/limits.js';
 import { formatPorts, parsePorts, portSet, union, type PortSet } from './model/ports.js';
+import { processes } from './reload/processes.js';
 import { reload } from './reload/reload.js';
 import type { HostContext, ListenerKeeper, Sources } from './reload/context.js';
 import { diffGenerations } from './reload/diff.js';
@@ -15,6 +16,7 @@ import { examine } from './reload/doctor.js';
 import type { HAProxyBuild } from './reload/env.js';
 import { openGeneration } from './reload/generations.js';
 import { listenerPorts } from './reload/plan.js';
+import { conflicts, listeners } from './reload/listeners.js';
 import { planConfiguration, preflightConfiguration, preflightEndpoints } from './reload/preflight.js';
 import {
   addReservations,
@@ -28,11 +30,14 @@ import { rollbackTarget } from './reload/rollback.js';
 import { history, status } from './reload/status.js';
 import { stop } from './reload/stop.js';
 import type {
+  ConflictsReport,
   DiffReport,
   DoctorReport,
   HistoryReport,
+  ListenersReport,
   PlanReport,
   PreflightReport,
+  ProcessesReport,
   ReloadObserver,
   ReloadReport,
   ReservationsReport,
@@ -46,6 +51,8 @@ export interface BerthOptions {
   readonly settingsFile?: string;
   /** Single settings, over the file and the environment; keys as in the settings file, nested. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Which section of `instances` in the settings file; may be absent where there is but one. */
+  readonly instance?: string;
   /** Environment that `${VAR}` in the configuration and `BERTH_…` settings are read from. Default: process.env. */
   readonly environment?: NodeJS.ProcessEnv;
   /** Ends what is running; what was not yet handed over is undone. */
@@ -91,6 +98,12 @@ export interface Berth {
   history(): Promise<HistoryReport>;
   diff(from: number, to: number): Promise<DiffReport>;
   status(): Promise<StatusReport>;
+  /** The listeners of the serving generation, sorted, a page at a time. @param options `after`: the last name of the page before */
+  listeners(options?: { readonly after?: string; readonly limit?: number }): Promise<ListenersReport>;
+  /** Listeners that were left out of the serving generation, and who holds their ports now. */
+  conflicts(): Promise<ConflictsReport>;
+  /** The HAProxy that serves, those that drain, and strays. */
+  processes(): Promise<ProcessesReport>;
   /** Stop HAProxy on purpose: softly (SIGUSR1, its connections end by themselves) or hard (SIGTERM). */
   stop(options?: { readonly hard?: boolean }): Promise<StopReport>;
   doctor(sources?: readonly string[], options?: ConfigurationOptions): Promise<DoctorReport>;
@@ -185,6 +198,19 @@ class OpenBerth implements Berth {
 
   async status(): Promise<StatusReport> {
     return status(await this.#host.reading());
+  }
+
+  async listeners(options: { readonly after?: string; readonly limit?: number } = {}): Promise<ListenersReport> {
+    const context = await this.#host.reading();
+    return listeners(context, { limit: context.settings.batchSize, ...options });
+  }
+
+  async conflicts(): Promise<ConflictsReport> {
+    return conflicts(await this.#host.reading());
+  }
+
+  async processes(): Promise<ProcessesReport> {
+    return processes(await this.#host.reading(), { connections: 'all' });
   }
 
   async stop(options: { readonly hard?: boolean } = {}): Promise<StopReport> {

@@ -29,8 +29,16 @@ export interface Host {
 }
 
 export async function openHost(options: BerthOptions): Promise<Host> {
+  const { settingsFile: file, environment = process.env, settings: flags = {}, instance } = options;
+  return openHostWith(loadSettings({ file, environment, flags, instance }), options);
+}
+
+/** With settings that are loaded already. */
+export async function openHostWith(
+  settings: Settings,
+  options: Omit<BerthOptions, 'settings' | 'settingsFile' | 'instance'>,
+): Promise<Host> {
   const environment = options.environment ?? process.env;
-  const settings = loadSettings({ file: options.settingsFile, environment, flags: options.settings ?? {} });
   raiseDescriptorLimit();
   const kernel = await openKernel(settings.netns === undefined ? {} : { netns: settings.netns });
   const open = async (create: boolean): Promise<HostContext> => {

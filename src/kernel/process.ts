@@ -1,4 +1,5 @@
 /** Facts about processes from /proc (proc(5)), and signals that cannot hit another process. */
+import { readFileSync, readlinkSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import type { ProcessInfo } from '../reload/env.js';
 import { native, type NamespaceId } from './addon.js';
@@ -85,6 +86,26 @@ export function signalProcess(pid: number, startTicks: string, signo: number): b
     return native().signalProcess(pid, Number(startTicks), signo);
   } catch (error) {
     throw kernelError(error, 'hand-over', `Cannot send signal ${signo} to process ${pid}`);
+  }
+}
+
+/** Inode of the socket that a process has at this descriptor; undefined where it has none there. One readlink(2). */
+export function socketAt(pid: number, fd: number): number | undefined {
+  try {
+    const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
+    return inode === undefined ? undefined : Number(inode);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Supplementary groups of a process. */
+export function groupsOf(pid: number): number[] {
+  try {
+    const groups = /^Groups:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+    return groups.split(/\s+/).filter(Boolean).map(Number);
+  } catch {
+    return [];
   }
 }
 

@@ -26,6 +26,11 @@ export async function withJournal<T>(
   }
 }
 
+/** Bring a transaction that was cut off to its end; undefined where there is none. */
+export function recoverUnfinished(host: HostContext): Promise<RecoveryReport | undefined> {
+  return withJournal(host, 'recover', (_, recovery) => Promise.resolve(recovery));
+}
+
 function tellDropped({ observer }: HostContext, { path, dropped }: Journal): void {
   if (!dropped) return;
   observer({ type: 'warning', text: `${path}: ${dropped.bytes} bytes at its end are ${dropped.why}; left out` });

@@ -252,6 +252,9 @@ export function sampleBerth(over: Partial<Berth> = {}): Berth {
     status: answer(status),
     doctor: answer(doctor),
     stop: answer({ pid: 4711, how: 'soft' as const, ended: true, connections: 0 }),
+    listeners: answer({ total: 0, listeners: [] }),
+    conflicts: answer({ listeners: [] }),
+    processes: answer({ processes: [] }),
     close: answer(undefined),
     ...over,
   };

@@ -1,0 +1,235 @@
+/**
+ * The agent: composition root of the daemon. It opens every instance of the settings, the control API, the log, the metrics
+ * and the link to the service manager, and puts them together; each of them sees the others through contract.ts only.
+ */
+import { toBerthError } from '../errors.js';
+import { openHostWith } from '../host.js';
+import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
+import { groupsOf, socketAt } from '../kernel/process.js';
+import {
+  describeListeners,
+  removeStored,
+  type StoredDescriptor,
+  storeDescriptors,
+  takeStored,
+} from '../kernel/store.js';
+import { notifyServiceManager, type PeerCredentials, peerCredentials } from '../kernel/system.js';
+import type { KeptSocket } from '../reload/revive.js';
+import { changedSettings, loadAgentSettings, loadInstances, type Settings } from '../settings.js';
+import type { Told } from './care.js';
+import type { Agent, AgentEvent, HealthReport } from './contract.js';
+import { healthOf } from './health.js';
+import { OpenInstance } from './instance.js';
+import type { DescriptorStore } from './keeper.js';
+import { type Log, logEvents } from './log.js';
+import { startMetrics } from './metrics.js';
+import { type Notifier, startNotifier } from './notify.js';
+import { Queue } from './queue.js';
+import { type Server, startServer } from './server/server.js';
+
+export interface AgentOptions {
+  readonly settingsFile?: string;
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Single settings over the file and the environment. */
+  readonly flags?: Readonly<Record<string, unknown>>;
+  /** Of the package. */
+  readonly version: string;
+  readonly log: Log;
+}
+
+export interface RunningAgent {
+  readonly agent: Agent;
+  /** Finish or undo what is under way, and leave: HAProxy, its listeners and its reservations stay as they are. */
+  stop(): Promise<void>;
+}
+
+/** The dead that nobody else reaps are looked for this often. */
+const REAP_MS = 10_000;
+
+/** @throws BERTH_SETTINGS, BERTH_ADDON, BERTH_LOCKED where an agent answers on the socket already */
+export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
+  const agent = new OpenAgent(options);
+  await agent.start();
+  return { agent, stop: () => agent.stop() };
+}
+
+class OpenAgent implements Agent {
+  readonly version: string;
+  readonly startedAt = new Date().toISOString();
+  readonly #options: AgentOptions;
+  readonly #instances = new Map<string, OpenInstance>();
+  readonly #queues = new Map<number, Queue>();
+  readonly #listeners = new Set<(event: AgentEvent) => void>();
+  readonly #stored = new Map<string, KeptSocket[]>();
+  #settings: Settings['agent'];
+  #server: Server | undefined;
+  #notifier: Notifier | undefined;
+  #reaper: NodeJS.Timeout | undefined;
+  #ends: (() => void)[] = [];
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.version = options.version;
+    this.#settings = loadAgentSettings(this.#sources);
+  }
+
+  get instances(): ReadonlyMap<string, OpenInstance> {
+    return this.#instances;
+  }
+
+  get logLevel(): string {
+    return this.#options.log.level;
+  }
+
+  setLogLevel(level: Settings['agent']['logLevel']): void {
+    this.#options.log.setLevel(level);
+  }
+
+  health(): HealthReport {
+    return healthOf(this.#instances.values(), this.startedAt, Date.now());
+  }
+
+  subscribe(listener: (event: AgentEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async start(): Promise<void> {
+    const { log, environment = process.env } = this.#options;
+    const settings = loadInstances(this.#sources);
+    becomeSubreaper();
+    this.#reaper = setInterval(reapStrangers, REAP_MS);
+    this.#ends.push(logEvents(this, log));
+    const metrics = startMetrics(this);
+    this.#ends.push(() => metrics.stop());
+    this.#takeStored(takeStored(environment));
+    for (const [name, each] of settings)
+      this.#instances.set(name, await this.#open(name, each, this.#stored.get(name)));
+    this.#closeStrangers(settings);
+    this.#server = await startServer(this, {
+      settings: this.#settings,
+      peerOf: (descriptor) => withGroups(peerCredentials(descriptor)),
+      warn: (text) => log.write('warn', text),
+      metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
+      onAnswer: (answered) => log.write('debug', `${answered.method} ${answered.route}`, { ...answered }),
+    });
+    this.#notifier = startNotifier(this, { notify: notifyServiceManager, environment });
+    await Promise.all([...this.#instances.values()].map((instance) => instance.start()));
+    this.#notifier.ready();
+  }
+
+  async stop(): Promise<void> {
+    this.#notifier?.stopping();
+    clearInterval(this.#reaper);
+    await this.#server?.close();
+    await Promise.all([...this.#instances.values()].map((instance) => instance.close()));
+    for (const end of this.#ends) end();
+  }
+
+  /** Instances whose settings changed are opened anew; what their keepers hold goes over, and HAProxy does not notice. */
+  async reloadSettings(): Promise<void> {
+    this.#notifier?.reloading();
+    try {
+      const [settings, own] = [loadInstances(this.#sources), loadAgentSettings(this.#sources)];
+      this.#takeOwn(own);
+      const changed: string[] = [];
+      for (const name of [...this.#instances.keys()]) if (!settings.has(name)) changed.push(await this.#end(name));
+      for (const [name, each] of settings) {
+        const before = this.#instances.get(name);
+        const keys = before ? changedSettings(before.settings, each) : ['instance'];
+        if (keys.length === 0) continue;
+        changed.push(...keys.map((key) => (settings.size > 1 ? `${name}.${key}` : key)));
+        const kept = await before?.handOver();
+        const instance = await this.#open(name, each, kept);
+        this.#instances.set(name, instance);
+        await instance.start();
+      }
+      this.#tell('', { type: 'settings-read', changed });
+    } catch (thrown) {
+      const error = toBerthError(thrown, 'settings');
+      this.#tell('', { type: 'settings-refused', error: error.toJSON() });
+      throw error;
+    } finally {
+      this.#notifier?.ready();
+    }
+  }
+
+  #takeOwn(own: Settings['agent']): void {
+    const { log } = this.#options;
+    if (own.logLevel !== this.#settings.logLevel) log.setLevel(own.logLevel);
+    const { socket, tcp, group, readers } = this.#settings;
+    const moved = own.socket !== socket || own.tcp !== tcp || own.group !== group || own.readers !== readers;
+    if (moved)
+      this.#tell('', { type: 'warning', text: 'agent.socket, tcp, group and readers change with the next start' });
+    this.#settings = own;
+  }
+
+  async #end(name: string): Promise<string> {
+    const instance = this.#instances.get(name);
+    this.#instances.delete(name);
+    // Nobody would bring this HAProxy back any more.
+    instance?.letGo();
+    await instance?.close();
+    return `${name} (gone)`;
+  }
+
+  async #open(name: string, settings: Settings, adopted: readonly KeptSocket[] = []): Promise<OpenInstance> {
+    const { environment = process.env } = this.#options;
+    const host = await openHostWith(settings, { environment, stale: 'none' });
+    const queue = this.#queues.get(host.kernel.inode) ?? new Queue();
+    this.#queues.set(host.kernel.inode, queue);
+    const store: DescriptorStore | undefined = environment['NOTIFY_SOCKET']
+      ? { put: storeDescriptors, remove: removeStored }
+      : undefined;
+    return new OpenInstance({
+      name,
+      host,
+      queue,
+      adopted,
+      life: { watchExit, socketAt },
+      tell: (event) => this.#tell(name, event),
+      ...(store ? { store } : {}),
+    });
+  }
+
+  /** Names are `INSTANCE.INODE`, as the keeper gives them. */
+  #takeStored(stored: readonly StoredDescriptor[]): void {
+    const names = new Map(stored.map(({ fd, name }) => [fd, name.replace(/\.\d+$/, '')]));
+    for (const { fd, inode, endpoint } of describeListeners(stored.map((one) => one.fd))) {
+      const name = names.get(fd) ?? '';
+      this.#stored.set(name, [...(this.#stored.get(name) ?? []), { descriptor: fd, inode, endpoint }]);
+    }
+  }
+
+  /** Sockets of instances that are no more: held any longer, they would take connections for nobody. */
+  #closeStrangers(settings: ReadonlyMap<string, Settings>): void {
+    const [any] = this.#instances.values();
+    for (const [name, sockets] of this.#stored) {
+      if (settings.has(name)) continue;
+      any?.closeDescriptors(sockets.map(({ descriptor }) => descriptor));
+      for (const { inode } of sockets) removeStored(`${name}.${inode}`);
+    }
+    this.#stored.clear();
+  }
+
+  #tell(instance: string, event: Told): void {
+    const whole = { ...event, at: new Date().toISOString(), instance } as AgentEvent;
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(whole);
+      } catch (error) {
+        this.#listeners.delete(listener);
+        this.#options.log.write('error', `A listener of events failed and gets no more: ${String(error)}`);
+      }
+    }
+  }
+
+  get #sources() {
+    const { settingsFile, environment = process.env, flags = {} } = this.#options;
+    return { file: settingsFile, environment, flags };
+  }
+}
+
+function withGroups(peer: PeerCredentials): PeerCredentials & { readonly groups: readonly number[] } {
+  return { ...peer, groups: groupsOf(peer.pid) };
+}

@@ -1,0 +1,279 @@
+/**
+ * What the agent does to one HAProxy: bring configurations into service, start it again when it died, stop it. One call
+ * at a time; instance.ts sees to that.
+ */
+import { BerthError, toBerthError } from '../errors.js';
+import type { Host } from '../host.js';
+import type { HostContext } from '../reload/context.js';
+import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
+import { servingNumber } from '../reload/generations.js';
+import { isHalted } from '../reload/halt.js';
+import { reload } from '../reload/reload.js';
+import type { ReloadReport, StopReport } from '../reload/reports.js';
+import { type KeptSocket, revive } from '../reload/revive.js';
+import { rollbackTarget } from '../reload/rollback.js';
+import { stop } from '../reload/stop.js';
+import { policySchema, type Settings, withPolicy } from '../settings.js';
+import { type Applied, isSame, lastApplied, rememberApplied } from './applied.js';
+import type { AgentEvent, ReloadDemand, Unchanged } from './contract.js';
+import { Figures } from './figures.js';
+import { fingerprint } from './fingerprint.js';
+import { type DescriptorStore, Keeper } from './keeper.js';
+import { Life, type LifeEnvironment, type ProcessEnd, describeEnd, isDeliberate } from './life.js';
+import { OldProcesses } from './old-processes.js';
+import { Restarts } from './restarts.js';
+
+/** An event without what every event has. */
+export type Told = AgentEvent extends infer E ? (E extends AgentEvent ? Omit<E, 'at' | 'instance'> : never) : never;
+
+export interface CareParts {
+  readonly name: string;
+  readonly host: Host;
+  readonly tell: (event: Told) => void;
+  readonly life: LifeEnvironment;
+  readonly store?: DescriptorStore;
+  /** What an agent before this one held of its listeners. */
+  readonly adopted: readonly KeptSocket[];
+  /** It ended, or gave up listeners, while nobody of us was at work on it. */
+  readonly onEnd: (process: ProcessInfo, end: ProcessEnd) => void;
+  readonly onLoss: () => void;
+}
+
+/** What one reload has of its own. */
+interface Own {
+  readonly policy?: ReloadDemand['policy'] | undefined;
+  readonly observer?: ReloadDemand['observer'] | undefined;
+}
+
+export class Care {
+  readonly name: string;
+  readonly host: Host;
+  readonly tell: (event: Told) => void;
+  readonly keeper: Keeper;
+  readonly life: Life;
+  readonly restarts = new Restarts();
+  readonly figures = new Figures();
+  readonly oldProcesses = new OldProcesses();
+  #applied: Applied | undefined;
+  #mode: 'standalone' | 'master-worker' = 'standalone';
+  /** Berth started it: its command line names a generation. */
+  #ours = false;
+  #statePath: string;
+
+  constructor(parts: CareParts) {
+    const { name, host, tell, store, adopted } = parts;
+    this.name = name;
+    this.host = host;
+    this.#statePath = host.settings.stateDir;
+    this.tell = tell;
+    this.life = new Life(parts.life, { end: parts.onEnd, loss: parts.onLoss });
+    this.keeper = new Keeper({
+      kernel: host.kernel,
+      name,
+      ...(store ? { store } : {}),
+      wanted: (process) => {
+        this.#ours = process.argv.some((word) => word.startsWith(`${this.#statePath}/`));
+        return this.keeps;
+      },
+      warn: (text) => tell({ type: 'warning', text }),
+    });
+    this.keeper.adopt(adopted);
+  }
+
+  get settings(): Settings {
+    return this.host.settings;
+  }
+
+  /** Does the agent start this HAProxy again when it dies? */
+  get keeps(): boolean {
+    const { keeper } = this.settings;
+    return keeper === 'on' || (keeper === 'auto' && this.#ours);
+  }
+
+  async context(over: Partial<HostContext> = {}): Promise<HostContext> {
+    const context = await this.host.writing();
+    this.#statePath = context.state.path;
+    return { ...context, keeper: this.keeper, ...over };
+  }
+
+  /** What is found at the start of the agent. @returns false where no HAProxy runs */
+  async takeOver(context: HostContext): Promise<boolean> {
+    this.#applied = lastApplied(context.state);
+    const running = await context.haproxy.find();
+    if (!running) return false;
+    await this.follow(running);
+    await this.figures.readGeneration(context);
+    return true;
+  }
+
+  /** This HAProxy serves now: keep its sockets and notice its end. */
+  async follow(running: RunningHAProxy): Promise<void> {
+    const root = running.master ?? running.worker;
+    const known = this.life.watches(root) && this.keeper.owner?.pid === running.worker.pid;
+    this.#mode = running.mode;
+    if (!known) await this.keeper.renew(running.worker);
+    this.life.watch(root, this.keeper.places);
+    this.figures.serving(running.worker, this.keeper);
+  }
+
+  /** @throws what {@link reload} throws; then what served before serves */
+  async apply(demand: ReloadDemand): Promise<ReloadReport | Unchanged> {
+    const { reason, ifChanged = false, policy, observer } = demand;
+    const sources = demand.sources ?? this.settings.sources;
+    if (sources.length === 0) {
+      throw new BerthError('BERTH_USAGE', `Instance ${this.name} has no sources, and none were given`, {
+        step: 'read',
+        advice: 'Name them in the settings (sources) or in the request',
+      });
+    }
+    const mark = await fingerprint(sources);
+    if (ifChanged && (await this.#isLive(sources, mark))) return this.#unchanged(reason);
+    const workingDirectory = demand.workingDirectory ?? this.settings.haproxy.workingDirectory ?? '/';
+    const report = await this.transact(reason, { policy, observer }, async (context) => {
+      await this.#bringBack(context);
+      return reload(context, { sources, workingDirectory, reason, orLastGood: true });
+    });
+    if (!report.insteadOf) await this.#remember({ sources, fingerprint: mark, generation: report.generation });
+    return report;
+  }
+
+  async rollback(
+    generation: number | undefined,
+    { reason = 'rollback', policy, observer }: Own & { readonly reason?: string } = {},
+  ): Promise<ReloadReport> {
+    return this.transact(reason, { policy, observer }, async (context) => {
+      const target = await rollbackTarget(context.state, generation);
+      await this.#bringBack(context);
+      return reload(context, target);
+    });
+  }
+
+  /** Run one reload, tell how it went and follow the HAProxy that serves after it. */
+  async transact(
+    reason: string,
+    { policy, observer }: Own,
+    work: (context: HostContext) => Promise<ReloadReport>,
+  ): Promise<ReloadReport> {
+    const begin = performance.now();
+    const ms = () => Math.round(performance.now() - begin);
+    this.tell({ type: 'reload-begun', reason });
+    const context = await this.context({
+      settings: policy ? withPolicy(this.settings, policySchema.parse(policy)) : this.settings,
+      observer: (event) => {
+        this.tell({ type: 'reload-progress', event });
+        observer?.(event);
+      },
+    });
+    try {
+      const report = await work(context);
+      this.restarts.forget();
+      this.figures.reloaded(reason, ms(), report);
+      this.tell({ type: 'reload-ended', reason, ms: ms(), report });
+      return report;
+    } catch (thrown) {
+      const error = toBerthError(thrown, 'reload');
+      this.figures.failed(reason, ms(), error);
+      this.tell({ type: 'reload-failed', reason, ms: ms(), error: error.toJSON() });
+      throw error;
+    } finally {
+      await this.#followAny(context);
+    }
+  }
+
+  /**
+   * HAProxy is gone: start it again, with the sockets that the keeper has; where that fails, by a whole reload of the
+   * generation that served, which finds out what stands in its way.
+   */
+  async restart(): Promise<void> {
+    const context = await this.context();
+    try {
+      const report = await revive(context, this.keeper.held, this.#mode);
+      if (report) this.tell({ type: 'haproxy-restarted', report });
+      this.figures.restarted(this.restarts.total);
+    } catch (thrown) {
+      const error = toBerthError(thrown, 'restart');
+      this.tell({ type: 'restart-failed', error: error.toJSON() });
+      this.keeper.letGo();
+      const serving = await servingNumber(context.state);
+      if (serving === undefined) throw error;
+      await this.transact('HAProxy died', {}, async (own) => reload(own, await rollbackTarget(own.state, serving)));
+    } finally {
+      await this.#followAny(context);
+    }
+  }
+
+  /** It ended. @returns true where it is to be started again */
+  async ended(process: ProcessInfo, end: ProcessEnd): Promise<boolean> {
+    const context = await this.context();
+    const running = await context.haproxy.find();
+    if (running) {
+      await this.follow(running);
+      return false;
+    }
+    const deliberate = isDeliberate(end) || isHalted(context.state);
+    this.tell({ type: 'haproxy-died', pid: process.pid, how: describeEnd(end), deliberate });
+    this.figures.gone(deliberate ? 'stopped' : 'failed');
+    this.life.stop();
+    if (!deliberate && this.keeps) return true;
+    this.keeper.letGo();
+    return false;
+  }
+
+  async stop(options: { readonly hard?: boolean }): Promise<StopReport> {
+    this.life.stop();
+    const report = await stop(await this.context(), options);
+    this.keeper.letGo();
+    this.figures.gone('stopped');
+    this.tell({ type: 'haproxy-stopped', report });
+    return report;
+  }
+
+  /** A HAProxy that died a moment ago is brought back first: the reload then finds its sockets where they were. */
+  async #bringBack(context: HostContext): Promise<void> {
+    if (this.keeper.held.length === 0 || (await context.haproxy.find())) return;
+    try {
+      const report = await revive(context, this.keeper.held, this.#mode);
+      if (report) this.tell({ type: 'haproxy-restarted', report });
+    } catch (error) {
+      this.tell({ type: 'restart-failed', error: toBerthError(error, 'restart').toJSON() });
+      this.keeper.letGo();
+    }
+  }
+
+  async #followAny(context: HostContext): Promise<void> {
+    const running = await context.haproxy.find().catch(() => undefined);
+    if (running) await this.follow(running);
+  }
+
+  async #isLive(sources: readonly string[], mark: string): Promise<boolean> {
+    const context = await this.host.reading();
+    if (!isSame(this.#applied, sources, mark)) return false;
+    return (
+      (await servingNumber(context.state)) === this.#applied?.generation && (await context.haproxy.find()) !== undefined
+    );
+  }
+
+  /** Do these files, or a failure that they had, stand for the sources as they are now? */
+  isApplied(sources: readonly string[], mark: string): boolean {
+    return isSame(this.#applied, sources, mark);
+  }
+
+  async #remember(applied: Applied): Promise<void> {
+    this.#applied = applied;
+    try {
+      rememberApplied((await this.host.reading()).state, applied);
+    } catch (error) {
+      this.tell({ type: 'warning', text: toBerthError(error, 'state').message });
+    }
+  }
+
+  #unchanged(reason: string): Unchanged {
+    this.tell({ type: 'reload-unchanged', reason });
+    const { generation, haproxy } = this.figures;
+    return {
+      outcome: 'unchanged',
+      ...(generation === undefined ? {} : { generation }),
+      ...(haproxy ? { haproxy: { pid: haproxy.pid } } : {}),
+    };
+  }
+}

@@ -1,0 +1,67 @@
+/** What a full reconciliation looks at and mends, besides the sources: listeners, quarantine, reservations. */
+import { type Endpoint, formatEndpoint } from '../model/endpoint.js';
+import { formatPorts } from '../model/ports.js';
+import type { ServedSocket } from '../model/plan.js';
+import type { HostContext } from '../reload/context.js';
+import type { ProcessInfo } from '../reload/env.js';
+import { conflicts } from '../reload/listeners.js';
+import { addReservations, readReservations, shareOf, type Reservations } from '../reload/reserve.js';
+import { difference } from '../model/ports.js';
+import { withJournal } from '../reload/session.js';
+
+/** Listeners of the process whose very socket is not in LISTEN (UDP: bound) any more; one dump of the kernel's tables. */
+export async function lostListeners(
+  { kernel }: Pick<HostContext, 'kernel'>,
+  places: readonly ServedSocket[],
+): Promise<ServedSocket[]> {
+  const names = places.flatMap(({ endpoint }: { readonly endpoint: Endpoint }) =>
+    endpoint.kind === 'inet' && endpoint.namespace !== undefined ? [endpoint.namespace] : [],
+  );
+  const rows = await kernel.boundSockets([...new Set(names)], { silent: false });
+  const there = new Set(rows.map(({ inode }) => inode));
+  return places.filter(({ inode }) => !there.has(inode));
+}
+
+/** Tell HAProxy to listen again (SIGTTIN), the cure for a pause. */
+export async function resumeListeners({ haproxy }: HostContext, process: ProcessInfo): Promise<void> {
+  await haproxy.signal(process, 'SIGTTIN');
+}
+
+/** Listeners that were left out and could be served now. */
+export async function freedListeners(context: HostContext): Promise<string[]> {
+  const { listeners } = await conflicts(context);
+  return listeners.filter(({ servable }) => servable).map(({ name }) => name);
+}
+
+export interface ReservationState {
+  readonly ours: string;
+  readonly foreign: string;
+  readonly share: number;
+  /** Put back just now; empty where nothing was lost. */
+  readonly reasserted: string;
+}
+
+/** Reservations of ours that somebody overwrote are put back. */
+export async function reassertReservations(context: HostContext): Promise<ReservationState> {
+  const before = await readReservations(context.kernel, context.ledger);
+  if (before.lost.ranges.length === 0 || !context.settings.reserve.enabled) return described(before, '');
+  const { lost, after } = await withJournal(context, 'reassert reservations', async ({ kernel, ledger }) => {
+    const now = await readReservations(kernel, ledger);
+    await addReservations(kernel, ledger, now.lost);
+    return { lost: now.lost, after: await readReservations(kernel, ledger) };
+  });
+  return described(after, formatPorts(lost));
+}
+
+function described(now: Reservations, reasserted: string): ReservationState {
+  return {
+    ours: formatPorts(now.ours),
+    foreign: formatPorts(difference(now.reserved, now.ours)),
+    share: shareOf(now.reserved, now.ephemeral),
+    reasserted,
+  };
+}
+
+export function namesOf(places: readonly ServedSocket[]): string[] {
+  return places.map(({ endpoint }) => formatEndpoint(endpoint));
+}

@@ -1,0 +1,111 @@
+/**
+ * Listeners that survive HAProxy: duplicates of its listening sockets, held by the agent. As long as one descriptor of a
+ * listening socket is open, the kernel goes on completing handshakes into its backlog, whoever died. For the same reason a
+ * socket that HAProxy gives up must be let go here too: its clients would wait for nobody.
+ */
+import type { Endpoint } from '../model/endpoint.js';
+import type { ServedSocket } from '../model/plan.js';
+import type { ListenerKeeper } from '../reload/context.js';
+import type { Kernel, ProcessInfo } from '../reload/env.js';
+import type { KeptSocket } from '../reload/revive.js';
+import { socketsServedBy } from '../reload/survey.js';
+
+/** Where descriptors survive the agent itself: the service manager's store. */
+export interface DescriptorStore {
+  put(name: string, descriptors: readonly number[]): Promise<unknown>;
+  remove(name: string): unknown;
+}
+
+export interface KeeperEnvironment {
+  readonly kernel: Kernel;
+  /** Of the instance, in the names of stored descriptors. */
+  readonly name: string;
+  readonly store?: DescriptorStore;
+  /** Are the sockets of this process to be kept? */
+  readonly wanted: (process: ProcessInfo) => boolean;
+  readonly warn: (text: string) => void;
+}
+
+export class Keeper implements ListenerKeeper {
+  readonly #env: KeeperEnvironment;
+  readonly #held = new Map<number, KeptSocket>();
+  #owner: ProcessInfo | undefined;
+  #places: readonly ServedSocket[] = [];
+
+  constructor(env: KeeperEnvironment) {
+    this.#env = env;
+  }
+
+  /** What is held, for a restart. */
+  get held(): readonly KeptSocket[] {
+    return [...this.#held.values()];
+  }
+
+  /** The process whose sockets they are. */
+  get owner(): ProcessInfo | undefined {
+    return this.#owner;
+  }
+
+  /** The listening inet sockets of the owner at the last look, held or not. */
+  get places(): readonly ServedSocket[] {
+    return this.#places;
+  }
+
+  release(inodes: readonly number[]): void {
+    const gone = inodes.flatMap((inode) => this.#held.get(inode) ?? []);
+    for (const { inode } of gone) {
+      this.#held.delete(inode);
+      this.#env.store?.remove(this.#nameOf(inode));
+    }
+    this.#env.kernel.close(gone.map(({ descriptor }) => descriptor));
+  }
+
+  async renew(process: ProcessInfo): Promise<void> {
+    const { kernel, wanted, warn } = this.#env;
+    const served = (await socketsServedBy(kernel, process)).filter(({ endpoint }) => endpoint.kind === 'inet');
+    this.#owner = process;
+    this.#places = served;
+    if (!wanted(process)) {
+      this.letGo();
+      return;
+    }
+    const now = new Map(served.map((socket) => [socket.inode, socket.endpoint]));
+    this.release([...this.#held.keys()].filter((inode) => !now.has(inode)));
+    const missing = [...now.keys()].filter((inode) => !this.#held.has(inode));
+    try {
+      const copies = missing.length > 0 ? await kernel.duplicate(process, missing) : new Map<number, number>();
+      for (const [inode, descriptor] of copies) this.#hold(inode, descriptor, now.get(inode));
+    } catch (error) {
+      // The listeners are served all the same; they just would not outlive their HAProxy.
+      warn(`The keeper has no hold on ${missing.length} listeners of haproxy[${process.pid}]: ${String(error)}`);
+    }
+  }
+
+  letGo(): void {
+    this.release([...this.#held.keys()]);
+  }
+
+  /** Sockets that an agent before this one held. */
+  adopt(sockets: readonly KeptSocket[]): void {
+    for (const socket of sockets) this.#held.set(socket.inode, socket);
+  }
+
+  /** Everything is the caller's from now on. */
+  handOver(): readonly KeptSocket[] {
+    const sockets = this.held;
+    this.#held.clear();
+    return sockets;
+  }
+
+  #hold(inode: number, descriptor: number, endpoint: Endpoint | undefined): void {
+    if (endpoint === undefined) return;
+    this.#held.set(inode, { inode, descriptor, endpoint });
+    const { store, warn } = this.#env;
+    // Beside the agent's own hold: it matters only where the agent dies, too.
+    store?.put(this.#nameOf(inode), [descriptor]).catch((error: unknown) => warn(`Descriptor store: ${String(error)}`));
+  }
+
+  #nameOf(inode: number): string {
+    return `${this.#env.name}.${inode}`;
+  }
+}
