@@ -26,7 +26,7 @@ export const ERROR_TABLE = {
     exit: 2,
     http: 400,
     summary: 'A setting is unknown or has a wrong value',
-    advice: 'See docs/cli.md, section Settings',
+    advice: 'See docs/settings.md',
   },
   BERTH_GENERATION_UNKNOWN: {
     exit: 2,

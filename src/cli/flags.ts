@@ -8,6 +8,8 @@ export interface Flags {
   readonly json?: boolean;
   readonly stateDir?: string;
   readonly settings?: string;
+  readonly instance?: string;
+  readonly lbagentConf?: string;
   readonly set?: readonly string[];
   readonly netns?: string;
   readonly haproxy?: string;
@@ -18,6 +20,8 @@ export interface Flags {
   readonly directory?: string;
   readonly all?: boolean;
   readonly dryRun?: boolean;
+  readonly hard?: boolean;
+  readonly check?: boolean;
   /** false: `--no-share` */
   readonly share?: string | false;
   readonly destroy?: string;
@@ -38,7 +42,9 @@ export function declareGlobalFlags(program: Command): void {
   program
     .option('--json', 'answer with one JSON object on standard output (docs/schema.json)')
     .option('--state-dir <dir>', 'where Berth keeps generations, journal and ledger (default: /var/lib/berth)')
-    .option('--settings <file>', 'read settings from this YAML file')
+    .option('--settings <file>', 'read settings from this YAML file (default: /etc/berth/berth.yaml, where it exists)')
+    .option('--instance <name>', 'which of the instances of the settings file')
+    .option('--lbagent-conf <file>', "take what Berth has to know of lbagent's host from this lbagent.conf")
     .option('--set <key=value>', 'one setting, nested keys with dots; may be repeated', collect)
     .option('--netns <path|pid>', "HAProxy's network namespace, where it is not the one of this process")
     .option('--haproxy <bin>', 'HAProxy binary (default: haproxy, looked up in PATH)')
@@ -96,6 +102,7 @@ export function declareReloadFlags(command: Command): Command {
 export function settingsOf(flags: Flags): Record<string, unknown> {
   const named: readonly (readonly [string, unknown])[] = [
     ['stateDir', flags.stateDir && resolve(flags.stateDir)],
+    ['lbagent.conf', flags.lbagentConf && resolve(flags.lbagentConf)],
     ['netns', flags.netns && namedPath(flags.netns)],
     ['haproxy.binary', flags.haproxy && namedPath(flags.haproxy)],
     ['haproxy.pidFile', flags.pidFile && resolve(flags.pidFile)],

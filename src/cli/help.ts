@@ -22,8 +22,9 @@ export function programHelp(): string {
     section(
       'Settings:',
       wrap(
-        'Every setting has a default. A settings file (--settings, YAML) goes over it, the environment (BERTH_…) over ' +
-          'the file, options over the environment, and --set over the named options. docs/cli.md lists the settings.',
+        'Every setting has a default. A settings file (--settings, else /etc/berth/berth.yaml) goes over it, the ' +
+          'environment (BERTH_…) over the file, options over the environment, and --set over the named options. ' +
+          'docs/settings.md lists the settings.',
         '  ',
       ),
     ),

@@ -54,7 +54,9 @@ async function runVerb(
   progress: Progress,
 ): Promise<Outcome> {
   const settings = settingsOf(flags);
-  const interrupts = watchInterrupts(host, (text) => progress.say(text));
+  const interrupts = verb.ownSignals
+    ? { signal: new AbortController().signal, stop: () => undefined }
+    : watchInterrupts(host, (text) => progress.say(text));
   let berth: Berth | undefined;
   try {
     return await verb.run({
@@ -65,10 +67,13 @@ async function runVerb(
         (berth ??= await host.openBerth({
           settings,
           ...(flags.settings === undefined ? {} : { settingsFile: flags.settings }),
+          ...(flags.instance === undefined ? {} : { instance: flags.instance }),
           environment: host.environment,
           signal: interrupts.signal,
           observer: progress.observer,
         })),
+      settings,
+      host,
       tree: async () => buildProgram(await loadVerbs(), host, () => Promise.resolve()),
     });
   } catch (thrown) {

@@ -7,8 +7,6 @@ import { EXIT_STATUSES } from '../../src/cli/exits.js';
 import { buildProgram, loadVerbs, VERB_NAMES } from '../../src/cli/program.js';
 import { run } from '../../src/cli/run.js';
 import { BerthError } from '../../src/errors.js';
-import { environmentName, loadSettings } from '../../src/settings.js';
-import { leaves } from '../../src/settings/read.js';
 import { publishedSchema, schemaErrors } from '../support/json-schema.js';
 import * as sample from './cli-samples.js';
 
@@ -51,20 +49,6 @@ describe('docs/cli.md', () => {
   it('lists the options of every verb', () => {
     const flags = [...program.options.map((option) => option.flags), '-h, --help'];
     expect(firstCells(section('## Options of every verb'))).toEqual(flags);
-  });
-
-  it('lists every setting with its default and its environment variable', () => {
-    const defaults = loadSettings();
-    const text = section('## Settings');
-    expect(firstCells(text)).toEqual(leaves().map(([path]) => path.join('.')));
-    for (const [path] of leaves()) {
-      const value = path.reduce<unknown>(
-        (place, key) => (place as Record<string, unknown> | undefined)?.[key],
-        defaults,
-      );
-      const shown = value === undefined ? 'none' : `\`${JSON.stringify(value).replaceAll('"', '')}\``;
-      expect(text).toContain(`| \`${path.join('.')}\` | ${shown} | \`${environmentName(path)}\` |`);
-    }
   });
 
   it('lists the exit statuses', () => {
