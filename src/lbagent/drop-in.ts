@@ -42,6 +42,13 @@ export interface DropInDeps {
   readonly strict: boolean;
 }
 
+/** What a reload has told on its way. */
+interface Seen {
+  /** It has got to where something changes outside of the state directory. */
+  touched: boolean;
+  readonly warnings: string[];
+}
+
 /** Berth's own trouble, which the real haproxy may not have. */
 const OWN: readonly ErrorCode[] = [
   'BERTH_SETTINGS',
@@ -64,10 +71,10 @@ const HARMLESS = ['read', 'plan', 'stage', 'check'];
 
 /** @returns the exit status: 0, {@link CANNOT_START}, or a failure's own (setting `lbagent.strict`, or nothing serves). Never throws. */
 export async function runDropIn(call: HAProxyCall, deps: DropInDeps): Promise<number> {
-  let touched = false;
+  const seen: Seen = { touched: false, warnings: [] };
   const observer = (event: ReloadEvent) => {
-    if (event.type === 'phase') touched ||= !HARMLESS.includes(event.name);
-    else if (event.type === 'warning' || event.type === 'repair') deps.say(event.text);
+    if (event.type === 'phase') seen.touched ||= !HARMLESS.includes(event.name);
+    else if (event.type === 'warning' || event.type === 'repair') seen.warnings.push(event.text);
   };
   let berth: DropInBerth | undefined;
   try {
@@ -79,7 +86,7 @@ export async function runDropIn(call: HAProxyCall, deps: DropInDeps): Promise<nu
       try {
         return tell(await askAgent(agent, call), deps);
       } catch (error) {
-        if (!isGone(error)) return await failed(error, agent, touched, deps);
+        if (!isGone(error)) return await failed(error, agent, seen, deps);
         deps.say(`${error.message}; doing it without the agent`);
       } finally {
         await agent.close();
@@ -89,7 +96,7 @@ export async function runDropIn(call: HAProxyCall, deps: DropInDeps): Promise<nu
     await deps.adopt(call, berth);
     return tell(await berth.reload(call.sources, { ...demand(call), orLastGood: true, ifChanged: false }), deps);
   } catch (error) {
-    return await failed(error, berth, touched, deps);
+    return await failed(error, berth, seen, deps);
   } finally {
     await berth?.close().catch(() => undefined);
   }
@@ -117,6 +124,7 @@ function isGone(error: unknown): error is BerthError {
 
 function tell(report: ReloadReport | AlreadyLive, { say, strict }: DropInDeps): number {
   if (report.outcome === 'unchanged') return 0;
+  for (const warning of report.warnings) say(`warning: ${warning}`);
   for (const { name, section, place, sentence } of report.quarantined) {
     say(`${name} (${section}, ${place.file}:${place.line}) is left out, the others serve: ${sentence}`);
   }
@@ -135,12 +143,13 @@ function tell(report: ReloadReport | AlreadyLive, { say, strict }: DropInDeps): 
 async function failed(
   thrown: unknown,
   berth: DropInBerth | undefined,
-  touched: boolean,
+  { touched, warnings }: Seen,
   { say, strict }: DropInDeps,
 ): Promise<number> {
   const error = toBerthError(thrown, 'drop-in');
   say(error.message);
   say(`${error.advice} (${error.code}, step ${error.step})`);
+  for (const warning of warnings) say(`warning: ${warning}`);
   if (error.code === 'BERTH_INTERNAL' && error.cause instanceof Error) say(error.cause.stack ?? '');
   if (!berth || (OWN.includes(error.code) && !touched)) {
     say('the real haproxy does it');
