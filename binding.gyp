@@ -4,9 +4,12 @@
       "target_name": "berth",
       "sources": [
         "native/addon.cc",
+        "native/addon_agent.cc",
         "native/addon_network.cc",
         "native/addon_process.cc",
         "native/bridge.cc",
+        "native/describe.cc",
+        "native/exit.cc",
         "native/getsocks.cc",
         "native/handoff.cc",
         "native/netns.cc",
@@ -15,6 +18,7 @@
         "native/probe.cc",
         "native/procnet.cc",
         "native/server.cc",
+        "native/service.cc",
         "native/sockets.cc",
         "native/sys.cc"
       ],

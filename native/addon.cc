@@ -7,6 +7,7 @@ Napi::Object load(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new berth::Instance(env));
   berth::defineNetwork(env, exports);
   berth::defineProcess(env, exports);
+  berth::defineAgent(env, exports);
   return exports;
 }
 

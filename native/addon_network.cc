@@ -126,28 +126,7 @@ Napi::Value socketsCall(const Info& info) {
   return Instance::of(info.Env())
       ->run<SocketTable>(
           info.Env(), id, [query = std::move(query)](int) { return readSockets(query); },
-          [](Napi::Env env, SocketTable& table) -> Napi::Value {
-            Napi::Object result = Napi::Object::New(env);
-            Napi::Array devices = Napi::Array::New(env, table.devices.size() * 2);
-            for (uint32_t i = 0; i < table.devices.size(); i++) {
-              devices.Set(2 * i, Napi::Number::New(env, table.devices[i].first));
-              devices.Set(2 * i + 1, Napi::String::New(env, table.devices[i].second));
-            }
-            // 100k rows are 8 MB: they are handed over, not copied.
-            auto* rows = new std::vector<SocketRow>(std::move(table.rows));
-            size_t bytes = rows->size() * sizeof(SocketRow);
-            if (bytes == 0) {
-              delete rows;
-              result.Set("rows", Napi::ArrayBuffer::New(env, 0));
-            } else {
-              result.Set("rows", Napi::ArrayBuffer::New(
-                                     env, rows->data(), bytes,
-                                     [](Napi::Env, void*, std::vector<SocketRow>* owned) { delete owned; }, rows));
-            }
-            result.Set("devices", devices);
-            result.Set("fromProc", Napi::Boolean::New(env, table.fromProc));
-            return result;
-          });
+          [](Napi::Env env, SocketTable& table) -> Napi::Value { return toTable(env, std::move(table)); });
 }
 
 // unixListeners(id): Promise<(inode | abstract | path)[]>
@@ -188,6 +167,29 @@ Napi::Value destroyCall(const Info& info) {
 }
 
 }  // namespace
+
+Napi::Object toTable(Napi::Env env, SocketTable&& table) {
+  Napi::Object result = Napi::Object::New(env);
+  Napi::Array devices = Napi::Array::New(env, table.devices.size() * 2);
+  for (uint32_t i = 0; i < table.devices.size(); i++) {
+    devices.Set(2 * i, Napi::Number::New(env, table.devices[i].first));
+    devices.Set(2 * i + 1, Napi::String::New(env, table.devices[i].second));
+  }
+  // 100k rows are 8 MB: they are handed over, not copied.
+  auto* rows = new std::vector<SocketRow>(std::move(table.rows));
+  size_t bytes = rows->size() * sizeof(SocketRow);
+  if (bytes == 0) {
+    delete rows;
+    result.Set("rows", Napi::ArrayBuffer::New(env, 0));
+  } else {
+    result.Set("rows", Napi::ArrayBuffer::New(
+                           env, rows->data(), bytes,
+                           [](Napi::Env, void*, std::vector<SocketRow>* owned) { delete owned; }, rows));
+  }
+  result.Set("devices", devices);
+  result.Set("fromProc", Napi::Boolean::New(env, table.fromProc));
+  return result;
+}
 
 void defineNetwork(Napi::Env env, Napi::Object exports) {
   exports.Set("openNamespace", Napi::Function::New(env, openNamespace));

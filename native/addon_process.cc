@@ -217,15 +217,6 @@ Napi::Value peerCall(const Info& info) {
   return result;
 }
 
-// notifyService(path, message); throws
-Napi::Value notifyCall(const Info& info) {
-  Args in(info);
-  std::string path = in.text(0), message = in.text(1);
-  if (in.bad()) return info.Env().Undefined();
-  if (Failure why = notifyService(path, message)) return throwFailure(info.Env(), why);
-  return info.Env().Undefined();
-}
-
 // raiseDescriptorLimit(): [soft, hard]; throws
 Napi::Value raiseCall(const Info& info) {
   Result<DescriptorLimit> limit = raiseDescriptorLimit();
@@ -269,7 +260,6 @@ void defineProcess(Napi::Env env, Napi::Object exports) {
       {"signalProcess", signalCall},
       {"tryLock", tryLockCall},
       {"peerCredentials", peerCall},
-      {"notifyService", notifyCall},
       {"raiseDescriptorLimit", raiseCall},
       {"errnoName", errnoNameCall},
   };

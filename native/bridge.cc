@@ -60,12 +60,13 @@ void Instance::finish(Completion* completion) {
 void Instance::deliver(Napi::Env env, Napi::Function, Instance* instance, Completion* completion) {
   std::unique_ptr<Completion> owned(completion);
   if (static_cast<napi_env>(env) == nullptr) return;
-  if (--instance->underWay_ == 0) instance->channel_.Unref(env);
+  if (owned->awaited && --instance->underWay_ == 0) instance->channel_.Unref(env);
   Napi::HandleScope scope(env);
   owned->settle(env);
 }
 
 void Instance::shutdown() {
+  exits.reset();
   servers.clear();
   namespaces.clear();
 }

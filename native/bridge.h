@@ -83,6 +83,7 @@ struct Completion {
 
   napi_deferred deferred = nullptr;
   Napi::Value promise;  // valid only in the call that made it
+  bool awaited = true;   // keeps the process alive until it is settled, see Instance::begin
 };
 
 template <typename T>
@@ -133,6 +134,7 @@ class Instance {
 
   std::map<uint32_t, std::unique_ptr<NamespaceThread>> namespaces;
   std::map<uint32_t, std::unique_ptr<HandoffServer>> servers;
+  std::unique_ptr<ExitWatcher> exits = std::make_unique<ExitWatcher>();
   uint32_t nextId = 1;
 
  private:
@@ -176,13 +178,17 @@ inline Napi::Value toInt32Array(Napi::Env env, const std::vector<int>& items) {
   return array;
 }
 
+// { rows, devices, fromProc }, as SocketTable of src/kernel/sockets.ts reads it.
+Napi::Object toTable(Napi::Env env, SocketTable&& table);
+
 inline Napi::Value throwFailure(Napi::Env env, const Failure& why) {
   toError(env, why).ThrowAsJavaScriptException();
   return env.Undefined();
 }
 
-// The calls, each `name(info)`; defined in addon_network.cc and addon_process.cc.
+// The calls, each `name(info)`; defined in addon_*.cc.
 void defineNetwork(Napi::Env env, Napi::Object exports);
 void defineProcess(Napi::Env env, Napi::Object exports);
+void defineAgent(Napi::Env env, Napi::Object exports);
 
 }  // namespace berth

@@ -108,8 +108,9 @@ struct SocketRow {
   uint8_t udp = 0;
   uint8_t state = 0;   // linux/tcp_states.h
   uint8_t timer = 0;   // idiag_timer
-  uint8_t v6only = 2;  // 0, 1, or 2: unknown
-  uint8_t padding[7] = {};
+  uint8_t v6only = 2;       // 0, 1, or 2: unknown
+  uint8_t transparent = 2;  // 0, 1, or 2: unknown
+  uint8_t padding[6] = {};
 };
 static_assert(sizeof(SocketRow) == 80, "src/kernel/sockets.ts reads rows of 80 bytes");
 
@@ -172,9 +173,15 @@ struct Holder {
 std::vector<Holder> holdersOf(const std::vector<uint32_t>& inodes, const std::vector<int>& hints);
 // Sockets of one process, as holders.
 Result<std::vector<Holder>> socketsOf(int pid);
+std::vector<int> allProcesses();
 std::vector<int> processesNamed(const std::string& comm);
-// Field 22 of /proc/PID/stat.
-Result<uint64_t> startTicks(int pid);
+// Of /proc/PID/stat, proc(5); ESRCH where the process is gone.
+struct ProcessStat {
+  char state = '?';         // field 3
+  uint64_t startTicks = 0;  // field 22
+  int waitStatus = 0;       // field 52, as wait(2) gives it; 0 where it may not be read
+};
+Result<ProcessStat> processStat(int pid);
 
 // ---- handoff.cc, getsocks.cc: descriptors that change hands
 
@@ -208,6 +215,43 @@ struct Credentials {
 };
 Result<Credentials> peerCredentials(int fd);
 
+// ---- describe.cc: what our own descriptors are
+
+struct DescribedSocket {
+  int fd = -1;
+  bool listening = false;  // SO_ACCEPTCONN
+  uint32_t netns = 0;      // inode of its network namespace; 0: it may not be asked (CAP_NET_ADMIN)
+};
+struct DescribedUnix : DescribedSocket {
+  UnixListener name;
+};
+// One entry a descriptor: those of IP sockets stand in the order of `table.rows`.
+struct DescribedSockets {
+  SocketTable table;  // the indexes of its devices are its own
+  std::vector<DescribedSocket> inet;
+  std::vector<DescribedUnix> local;
+};
+// Bound sockets among these descriptors; whatever else they are is left out.
+DescribedSockets describeSockets(const std::vector<int>& fds);
+
+// ---- exit.cc: how processes end
+
+struct ProcessEnd {
+  enum How : int32_t { exited = 0, killed = 1, unknown = 2 };
+  How how = unknown;
+  int status = 0;  // exit status, or signal
+  bool core = false;
+};
+// PR_SET_CHILD_SUBREAPER: descendants without parent become our children instead of init's.
+Failure becomeSubreaper();
+
+// ---- service.cc: the service manager's descriptor store
+
+// sd_notify(3): one message with at most 253 descriptors (SCM_MAX_FD, unix(7)). EAGAIN: the receiver is behind.
+Failure notifyService(const std::string& socketPath, const std::string& message, const std::vector<int>& fds = {});
+// Those of the descriptors that are sockets, all with O_CLOEXEC from now on.
+std::vector<int> adoptSockets(const std::vector<int>& fds);
+
 // ---- sys.cc: what Node lacks
 
 Result<std::string> readSysctl(const std::string& path);
@@ -218,7 +262,6 @@ Result<bool> signalProcess(int pid, uint64_t ticks, int signo);
 Result<UniqueFd> openProcess(int pid, uint64_t ticks);
 // flock(2) without waiting: the locked descriptor, or an invalid one where another process has it.
 Result<UniqueFd> tryLock(const std::string& path);
-Failure notifyService(const std::string& socketPath, const std::string& message);
 Failure syncFileSystem(const std::string& path);
 struct DescriptorLimit {
   uint64_t soft;

@@ -67,6 +67,8 @@ std::string commOf(int pid) {
   return got > 0 ? std::string(text, static_cast<size_t>(got)) : std::string();
 }
 
+}  // namespace
+
 std::vector<int> allProcesses() {
   std::vector<int> pids;
   int unused;
@@ -76,8 +78,6 @@ std::vector<int> allProcesses() {
   });
   return pids;
 }
-
-}  // namespace
 
 std::vector<Holder> holdersOf(const std::vector<uint32_t>& inodes, const std::vector<int>& hints) {
   std::vector<Holder> holders;
@@ -127,7 +127,7 @@ std::vector<int> processesNamed(const std::string& comm) {
   return pids;
 }
 
-Result<uint64_t> startTicks(int pid) {
+Result<ProcessStat> processStat(int pid) {
   std::string path = "/proc/" + std::to_string(pid) + "/stat";
   UniqueFd fd(retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (!fd) return errno == ENOENT ? Failure{ESRCH, "open"} : failed("open");
@@ -135,11 +135,16 @@ Result<uint64_t> startTicks(int pid) {
   ssize_t got = retry([&] { return ::read(fd.get(), text, sizeof(text) - 1); });
   if (got < 0) return failed("read");
   text[got] = '\0';
+  ProcessStat stat;
   // The name (field 2) stands in parentheses and may itself hold spaces and parentheses: count from the last one.
   char* at = std::strrchr(text, ')');
-  for (int field = 2; at && field < 22; field++) at = std::strchr(at + 1, ' ');
-  if (!at) return Failure{EPROTO, "read"};
-  return static_cast<uint64_t>(std::strtoull(at + 1, nullptr, 10));
+  for (int field = 3; at && field <= 52; field++) {
+    at = std::strchr(at + 1, ' ');
+    if (at && field == 3) stat.state = at[1];
+    if (at && field == 22) stat.startTicks = std::strtoull(at + 1, nullptr, 10);
+    if (at && field == 52) stat.waitStatus = static_cast<int>(std::strtol(at + 1, nullptr, 10));
+  }
+  return at ? Result<ProcessStat>(stat) : Failure{EPROTO, "read"};
 }
 
 }  // namespace berth

@@ -1,5 +1,4 @@
-// What Node lacks: sysctl files of the thread's own namespace, signals that cannot hit a recycled pid, file lock,
-// sd_notify.
+// What Node lacks: sysctl files of the thread's own namespace, signals that cannot hit a recycled pid, file lock.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -7,11 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#include <cstddef>
-#include <cstring>
 
 #include "kernel.h"
 
@@ -49,9 +44,9 @@ Result<UniqueFd> openProcess(int pid, uint64_t ticks) {
   if (!process) return failed("pidfd_open");
   // Checked after the pidfd exists: if the pid was another's when it was opened, that one is dead by the time this
   // matches.
-  Result<uint64_t> started = startTicks(pid);
-  if (!started.ok()) return started.failure;
-  if (started.value != ticks) return Failure{ESRCH, "pidfd_open"};
+  Result<ProcessStat> stat = processStat(pid);
+  if (!stat.ok()) return stat.failure;
+  if (stat.value.startTicks != ticks) return Failure{ESRCH, "pidfd_open"};
   return process;
 }
 
@@ -77,22 +72,6 @@ Result<Credentials> peerCredentials(int fd) {
   socklen_t length = sizeof(peer);
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return failed("getsockopt(SO_PEERCRED)");
   return Credentials{peer.pid, peer.uid, peer.gid};
-}
-
-Failure notifyService(const std::string& socketPath, const std::string& message) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (socketPath.empty() || socketPath.size() >= sizeof(address.sun_path)) return Failure{ENAMETOOLONG, "sendto"};
-  std::memcpy(address.sun_path, socketPath.data(), socketPath.size());
-  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // abstract, sd_notify(3)
-  UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd) return failed("socket");
-  auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + socketPath.size());
-  ssize_t sent = retry([&] {
-    return ::sendto(fd.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
-                    reinterpret_cast<sockaddr*>(&address), length);
-  });
-  return sent < 0 ? failed("sendto") : Failure{};
 }
 
 Failure syncFileSystem(const std::string& path) {

@@ -1,10 +1,12 @@
-// The two kinds of thread: one long-lived per network namespace, and one per handoff server. No Node header.
+// The kinds of thread: one long-lived per network namespace, one per handoff server, and one for the ends of processes.
+// No Node header.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -61,6 +63,44 @@ class HandoffServer {
   uint64_t device_ = 0;
   uint64_t inode_ = 0;
   std::atomic<uint32_t> served_{0};
+  std::thread thread_;
+};
+
+// Waits for the ends of processes. Its thread starts with the first watch and sleeps until one of them ends.
+class ExitWatcher {
+ public:
+  // Called once: on the thread with the end, or by `unwatch` with null. Not called when the watcher itself ends.
+  using Report = std::function<void(const ProcessEnd*)>;
+
+  ExitWatcher() = default;
+  ~ExitWatcher();
+  ExitWatcher(const ExitWatcher&) = delete;
+  ExitWatcher& operator=(const ExitWatcher&) = delete;
+
+  // `id` is the caller's, not 0 and not in use. `reap`: where the process is our child, collect it, too; else its
+  // status is only looked at. ESRCH: the process that started at `ticks` is gone.
+  Failure watch(uint32_t id, int pid, uint64_t ticks, bool reap, Report report);
+  void unwatch(uint32_t id);
+  // Reaps zombies whose parent we are, but those that are watched and those `spared`. How many it were.
+  uint32_t reapOthers(const std::vector<int>& spared);
+
+ private:
+  struct Watch {
+    UniqueFd process;
+    int pid = 0;
+    uint64_t ticks = 0;
+    bool reap = false;
+    Report report;
+  };
+  Failure start();
+  void run();
+  Report take(uint32_t id, ProcessEnd* end);
+  static ProcessEnd collect(const Watch& watch);
+
+  UniqueFd epoll_;
+  UniqueFd stop_;
+  std::mutex mutex_;
+  std::map<uint32_t, Watch> watches_;
   std::thread thread_;
 };
 

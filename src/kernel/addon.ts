@@ -1,6 +1,6 @@
 /**
- * Loads the addon. Every native symbol is typed here and nowhere else; `native/addon_network.cc` and
- * `native/addon_process.cc` define them. Failed calls carry `errno`, `code` and `syscall` like Node's own.
+ * Loads the addon. Every native symbol is typed here and nowhere else; `native/addon_*.cc` define them. Failed calls
+ * carry `errno`, `code` and `syscall` like Node's own.
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,13 @@ import { BerthError } from '../errors.js';
 
 /** A network namespace's thread; see `openNamespace`. */
 export type NamespaceId = number;
+
+/** Rows of 80 bytes (struct SocketRow, native/kernel.h); `devices`: index and name in turn. */
+export interface SocketRows {
+  readonly rows: ArrayBuffer;
+  readonly devices: readonly (number | string)[];
+  readonly fromProc: boolean;
+}
 
 export interface Native {
   /** Starts the thread of a namespace (null: this process's); `inode` is that of the namespace. */
@@ -30,9 +37,8 @@ export interface Native {
   ): Promise<{ words: Int32Array; syscalls: string[] }>;
 
   /**
-   * Rows of 80 bytes (struct SocketRow, native/kernel.h) of all sockets in these states (bit 1 << state) and, where
-   * given, with these local ports. `devices`: index and name in turn. `source`: 0 sock_diag and where that is
-   * missing /proc, 1 sock_diag only, 2 /proc only.
+   * All sockets in these states (bit 1 << state) and, where given, with these local ports. `source`: 0 sock_diag and
+   * where that is missing /proc, 1 sock_diag only, 2 /proc only.
    */
   sockets(
     id: NamespaceId,
@@ -40,7 +46,7 @@ export interface Native {
     states: number,
     ports: Uint16Array | null,
     source: 0 | 1 | 2,
-  ): Promise<{ rows: ArrayBuffer; devices: (number | string)[]; fromProc: boolean }>;
+  ): Promise<SocketRows>;
   /** Listening unix sockets: inode, abstract, path in turn. */
   unixListeners(id: NamespaceId): Promise<(number | boolean | string)[]>;
   destroySocket(
@@ -87,9 +93,31 @@ export interface Native {
   /** The locked descriptor, or -1 where another process has the lock. */
   tryLock(path: string): number;
   peerCredentials(descriptor: number): [pid: number, uid: number, gid: number];
-  notifyService(path: string, message: string): void;
   raiseDescriptorLimit(): [soft: number, hard: number];
   errnoName(errno: number): string;
+
+  /**
+   * `how`: 0 exited (with this status), 1 killed (by this signal), 2 unknown. Null after unwatchExit. Keeps nobody alive.
+   * `reap`: where it is our child. ESRCH: the process with these ticks has gone.
+   */
+  watchExit(
+    pid: number,
+    startTicks: number,
+    reap: boolean,
+  ): [watch: number, ended: Promise<readonly [how: 0 | 1 | 2, status: number, core: boolean] | null>];
+  unwatchExit(watch: number): void;
+  /** Reaps zombies whose parent we are, but the watched and the spared; how many. */
+  reapOthers(spared: Int32Array): number;
+  becomeSubreaper(): void;
+  notifyService(path: string, message: string, descriptors: Int32Array): void;
+  /** Those that are sockets; they are O_CLOEXEC from now on. */
+  adoptSockets(descriptors: Int32Array): Int32Array;
+  /** Bound sockets among the descriptors; `inet` stands in the order of the rows of `table`. */
+  describeSockets(descriptors: Int32Array): {
+    table: SocketRows;
+    inet: [fd: number, listening: boolean, netns: number][];
+    local: [fd: number, listening: boolean, netns: number, inode: number, abstract: boolean, path: string][];
+  };
 }
 
 let loaded: Native | undefined;

@@ -2,7 +2,7 @@
 import type { SocketRow, SocketState } from '../model/socket.js';
 import type { Transport } from '../model/endpoint.js';
 import { formatIPv4, formatIPv6 } from './address.js';
-import { native, type NamespaceId } from './addon.js';
+import { native, type NamespaceId, type SocketRows } from './addon.js';
 import { kernelError } from './errors.js';
 
 /** linux/tcp_states.h; index is the number. */
@@ -47,7 +47,7 @@ export class SocketTable {
   readonly #longs: BigUint64Array;
   readonly #devices = new Map<number, string>();
 
-  constructor(table: { rows: ArrayBuffer; devices: readonly (number | string)[]; fromProc: boolean }) {
+  constructor(table: SocketRows) {
     this.#bytes = new Uint8Array(table.rows);
     this.#halves = new Uint16Array(table.rows);
     this.#words = new Uint32Array(table.rows);
@@ -80,6 +80,7 @@ export class SocketTable {
     const cgroup = this.#longs[at / 8 + 1] ?? 0n;
     const device = this.#devices.get(this.#words[(at + 60) / 4] ?? 0);
     const v6only = this.#bytes[at + 72] ?? 2;
+    const transparent = this.#bytes[at + 73] ?? 2;
     return {
       transport: this.#bytes[at + 69] === 1 ? 'udp' : 'tcp',
       family,
@@ -93,6 +94,7 @@ export class SocketTable {
       ...(cookie === 0n ? {} : { cookie: cookie.toString() }),
       ...(device === undefined ? {} : { device }),
       ...(v6only === 2 ? {} : { v6only: v6only === 1 }),
+      ...(transparent === 2 ? {} : { transparent: transparent === 1 }),
       ...(this.#bytes[at + 71] === TIMER_TIME_WAIT ? { expiresMs: this.#words[(at + 56) / 4] ?? 0 } : {}),
       ...(cgroup === 0n ? {} : { cgroupId: cgroup.toString() }),
     };

@@ -70,7 +70,7 @@ export function peerCredentials(descriptor: number): PeerCredentials {
 export function notifyServiceManager(message: string, socket = process.env['NOTIFY_SOCKET']): boolean {
   if (socket === undefined || socket === '') return false;
   try {
-    native().notifyService(socket, message);
+    native().notifyService(socket, message, new Int32Array());
     return true;
   } catch {
     return false;

@@ -23,7 +23,7 @@ inline int& failures() {
 
 #define TEST_NAME2(line) test_at_##line
 #define TEST_NAME(line) TEST_NAME2(line)
-#define TEST(name, body) static const bool TEST_NAME(__LINE__) = (tests().push_back({name, body}), true)
+#define TEST(name, ...) static const bool TEST_NAME(__LINE__) = (tests().push_back({name, __VA_ARGS__}), true)
 #define CHECK(condition)                                                    \
   do {                                                                      \
     if (!(condition)) {                                                     \

@@ -204,7 +204,7 @@ TEST("sharing and duplicating reach another process, and only the one that is me
     ::pause();
     ::_exit(0);
   }
-  uint64_t ticks = startTicks(child).value;
+  uint64_t ticks = processStat(child).value.startTicks;
   int value = 0;
   socklen_t length = sizeof(value);
   CHECK_EQUAL(shareSocket(child, ticks, held.get(), inode + 1).error, ESTALE);

@@ -154,8 +154,8 @@ TEST("owners: this process holds its own socket, nobody holds inode 0", [] {
   CHECK_EQUAL(holders.size(), 1);
   CHECK(holders.size() == 1 && holders[0].pid == ::getpid() && holders[0].fd == fd.get());
   CHECK(!socketsOf(4000000).ok());
-  CHECK_EQUAL(startTicks(4000000).failure.error, ESRCH);
-  CHECK(startTicks(::getpid()).value > 0);
+  CHECK_EQUAL(processStat(4000000).failure.error, ESRCH);
+  CHECK(processStat(::getpid()).value.startTicks > 0);
 });
 
 }  // namespace
