@@ -80,7 +80,8 @@ export function logEvents(agent: Agent, log: Log): () => void {
   return agent.subscribe((event) => {
     const { level, message, fields } = lineOf(event);
     const { instance, type } = event;
-    log.write(level, message, { instance, event: type, ...fields });
+    // What is of the agent as a whole has no instance.
+    log.write(level, message, { instance: instance === '' ? undefined : instance, event: type, ...fields });
   });
 }
 

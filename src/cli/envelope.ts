@@ -3,6 +3,7 @@
  * `docs/schema.json` is generated from {@link Envelope} (`npm run schema`) and a test holds the two together.
  */
 import type { BerthError, ErrorCode, SystemCause } from '../errors.js';
+import type { ExplainedSetting } from '../settings.js';
 import type {
   DiffReport,
   DoctorReport,
@@ -13,6 +14,7 @@ import type {
   ReservationsReport,
   ReserveReport,
   StatusReport,
+  StopReport,
 } from '../reload/reports.js';
 
 /** Raised when a field is removed or changes its meaning; new fields may appear under the same number. */
@@ -24,6 +26,18 @@ export interface CompletionReport {
   readonly script: string;
 }
 
+/** What `berth agent` runs with; with --check that is all it says. */
+export interface AgentReport {
+  readonly instances: readonly {
+    readonly name: string;
+    /** What is watched, and what is there now. */
+    readonly sources: readonly { readonly path: string; readonly found: 'file' | 'directory' | 'nothing' }[];
+    readonly settings: readonly ExplainedSetting[];
+  }[];
+  /** The signal that ended the agent; absent under --check. */
+  readonly endedBy?: string;
+}
+
 /** What each verb's `result` holds. `reload --dry-run` answers as the verb `plan`. */
 export interface Results {
   readonly preflight: PreflightReport;
@@ -33,10 +47,12 @@ export interface Results {
   readonly reservations: ReservationsReport;
   readonly reload: ReloadReport;
   readonly rollback: ReloadReport;
+  readonly stop: StopReport;
   readonly history: HistoryReport;
   readonly diff: DiffReport;
   readonly status: StatusReport;
   readonly doctor: DoctorReport;
+  readonly agent: AgentReport;
   readonly completion: CompletionReport;
 }
 
@@ -83,10 +99,12 @@ export type Envelope =
   | ResultEnvelope<'reservations'>
   | ResultEnvelope<'reload'>
   | ResultEnvelope<'rollback'>
+  | ResultEnvelope<'stop'>
   | ResultEnvelope<'history'>
   | ResultEnvelope<'diff'>
   | ResultEnvelope<'status'>
   | ResultEnvelope<'doctor'>
+  | ResultEnvelope<'agent'>
   | ResultEnvelope<'completion'>
   | ErrorEnvelope;
 

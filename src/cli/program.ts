@@ -14,6 +14,7 @@ const VERBS: Record<VerbName, () => Promise<Verb>> = {
   plan: async () => (await import('./commands/plan.js')).plan,
   reload: async () => (await import('./commands/reload.js')).reload,
   rollback: async () => (await import('./commands/rollback.js')).rollback,
+  stop: async () => (await import('./commands/stop.js')).stop,
   history: async () => (await import('./commands/history.js')).history,
   diff: async () => (await import('./commands/diff.js')).diff,
   status: async () => (await import('./commands/status.js')).status,
@@ -21,6 +22,7 @@ const VERBS: Record<VerbName, () => Promise<Verb>> = {
   release: async () => (await import('./commands/release.js')).release,
   reservations: async () => (await import('./commands/reservations.js')).reservations,
   doctor: async () => (await import('./commands/doctor.js')).doctor,
+  agent: async () => (await import('./commands/agent.js')).agent,
   completion: async () => (await import('./commands/completion.js')).completion,
 };
 

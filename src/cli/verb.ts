@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Berth, ConfigurationOptions } from '../berth.js';
 import { resultEnvelope, type ResultEnvelope, type Results, type VerbName } from './envelope.js';
 import type { Flags } from './flags.js';
+import type { Host } from './host.js';
 import type { Style } from './style.js';
 
 export interface Verb {
@@ -16,6 +17,8 @@ export interface Verb {
   readonly examples: readonly (readonly [command: string, meaning: string])[];
   /** Exit statuses that mean something particular here; the whole table stands in `berth --help`. */
   readonly exits: readonly (readonly [status: number, meaning: string])[];
+  /** Signals are the verb's own business: nothing is aborted for it. */
+  readonly ownSignals?: boolean;
   /** Adds the verb's own arguments and options. */
   declare(command: Command): void;
   run(call: Call): Promise<Outcome>;
@@ -27,6 +30,9 @@ export interface Call {
   readonly operands: readonly string[];
   readonly flags: Flags;
   readonly configuration: ConfigurationOptions;
+  /** Settings of the command line, nested as in the settings file. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly host: Host;
   /** Opens Berth with the settings of the command line; closed by the caller when the verb ends. */
   readonly open: () => Promise<Berth>;
   /** The whole command tree, with every verb loaded. */
