@@ -42,7 +42,9 @@ export function splitInstances(file: string, value: unknown, source: Source): Fi
     const settings = section ?? {};
     if (!isTree(settings)) throw wrong('must hold keys and values');
     if (Object.hasOwn(settings, 'agent')) {
-      throw wrong('there is one agent for all instances; its settings stand at the top level, under agent');
+      const agent = [...place, 'agent'];
+      const problem = 'there is one agent for all instances; its settings stand at the top level';
+      throw wrongValue(source.where(agent), agent, settings['agent'], problem);
     }
     sections.set(name, settings);
   }
