@@ -71,6 +71,11 @@ export class OpenInstance implements Instance {
 
   /** Ends after the transaction under way. HAProxy, its listeners and its reservations stay as they are. */
   async close(): Promise<void> {
+    await this.#end();
+    this.#care.keeper.close();
+  }
+
+  async #end(): Promise<void> {
     this.#closing = true;
     clearInterval(this.#timer);
     clearTimeout(this.#restart);
@@ -82,7 +87,7 @@ export class OpenInstance implements Instance {
 
   /** Ends as {@link close}; what the keeper holds is the caller's. */
   async handOver(): Promise<readonly KeptSocket[]> {
-    await this.close();
+    await this.#end();
     return this.#care.keeper.handOver();
   }
 
@@ -238,13 +243,10 @@ export class OpenInstance implements Instance {
   }
 
   async #changed(): Promise<void> {
-    if (this.#closing || (await this.#isHalted())) return;
+    const { phase } = this.#care.figures;
+    if (this.#closing || phase === 'stopped' || phase === 'failed') return;
     if (!this.#mayApply(await fingerprint(this.settings.sources))) return;
     await this.reload({ reason: 'source changed', ifChanged: true });
-  }
-
-  async #isHalted(): Promise<boolean> {
-    return isHalted((await this.#care.host.reading()).state);
   }
 
   #turn<T>(key: string | undefined, doing: string, work: () => Promise<T>): Promise<T> {

@@ -90,6 +90,11 @@ export class Keeper implements ListenerKeeper {
     for (const socket of sockets) this.#held.set(socket.inode, socket);
   }
 
+  /** The agent ends: its own hold ends with it, that of the store does not. */
+  close(): void {
+    this.#env.kernel.close(this.handOver().map(({ descriptor }) => descriptor));
+  }
+
   /** Everything is the caller's from now on. */
   handOver(): readonly KeptSocket[] {
     const sockets = this.held;

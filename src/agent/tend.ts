@@ -37,7 +37,8 @@ export async function tend(care: Care, options: TendOptions): Promise<void> {
     if (state.reasserted !== '') care.tell({ type: 'reservations-reasserted', ports: state.reasserted });
   });
   await step(care, 'old processes', () => tendOldProcesses(care, context));
-  if (isHalted(context.state) || care.figures.phase === 'failed') return;
+  // Stopped on purpose, or given up: only a demand starts it again.
+  if (isHalted(context.state) || ['stopped', 'failed'].includes(care.figures.phase)) return;
   if (serves) await step(care, 'listeners', () => tendListeners(care, context, options));
   await tendSources(care, options, serves);
 }

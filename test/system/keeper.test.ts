@@ -1,44 +1,184 @@
-/** Listeners that survive HAProxy: the agent holds its sockets and starts it again. */
-import { afterEach, describe, expect, it } from 'vitest';
-import { startAgent, type RunningAgent } from '../../src/agent/agent.js';
-import type { AgentEvent } from '../../src/agent/contract.js';
-import { openLog } from '../../src/agent/log.js';
+/** Listeners that survive HAProxy: the agent holds duplicates of its listening sockets, and starts it again with them. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { afterEach, describe, expect, test } from 'vitest';
+import { agentIn, type TestAgent } from '../support/agent.js';
 import { cannotRun, configuration, haproxyBinaries, Lab } from '../support/haproxy.js';
 
 const why = cannotRun();
+const KILLS = Number(process.env['BERTH_KEEPER_KILLS'] ?? 20);
+/** Deaths in a row are the subject here, not how long to wait between them. */
+const eager = { restart: { backOffMs: 0, maxBackOffMs: 0, limit: 1000 } };
+const ports = (count: number, first = 8000) => Array.from({ length: count }, (_, at) => `169.254.0.101:${first + at}`);
 
 describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy $version', ({ path }) => {
-  const open: { agent?: RunningAgent; lab?: Lab } = {};
+  let lab: Lab;
+  let agent: TestAgent | undefined;
+
   afterEach(async () => {
-    await open.agent?.stop();
-    await open.lab?.close();
+    await agent?.stop();
+    agent = undefined;
+    await lab.close();
   });
 
-  it('a killed HAProxy is started again with the very sockets it had', async () => {
-    const lab = (open.lab = await Lab.open());
-    const file = lab.write('haproxy.cfg', configuration(['127.0.0.1:8001', '127.0.0.1:8002', '127.0.0.1:8003']));
-    const events: AgentEvent[] = [];
-    const lines: string[] = [];
-    const running = (open.agent = await startAgent({
-      flags: {
-        stateDir: lab.path('state'),
-        netns: lab.netns,
-        sources: [file],
-        haproxy: { binary: path, pidFile: lab.path('haproxy.pid') },
-        agent: { socket: lab.path('agent.sock') },
-      },
-      environment: { PATH: process.env['PATH'] },
-      version: '0.0.0',
-      log: openLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
-    }));
-    running.agent.subscribe((event) => void events.push(event));
-    const instance = running.agent.instances.get('default');
-    console.log(lines.join(''));
-    console.log(JSON.stringify(instance?.state));
-    const pid = instance?.state.haproxy?.pid ?? 0;
+  const serve = async (binds: readonly string[], settings: Record<string, unknown> = {}) => {
+    lab = await Lab.open({ peer: true });
+    await lab.startBackend([{ host: '169.254.0.100', port: 9000 }]);
+    const file = lab.write('haproxy.cfg', configuration(binds, { server: '169.254.0.100:9000' }));
+    agent = await agentIn(lab, path, { sources: [file], ...eager, ...settings });
+    const { instance } = agent;
+    await expect.poll(() => instance.state.phase, { timeout: 10_000 }).toBe('idle');
+    expect(instance.state).toMatchObject({ listeners: { served: binds.length, missing: 0 } });
+    return { file, running: agent };
+  };
+  const pidOf = (running: TestAgent) => running.instance.state.haproxy?.pid ?? 0;
+  /** What a new client of this listener gets: its answer comes at once or never. */
+  const connect = (bind: string) => {
+    const [host = '', port = ''] = bind.split(':');
+    return lab.execPeer('timeout', ['5', 'bash', '-c', `exec 3<>/dev/tcp/${host}/${port} && echo connected`]).then(
+      () => 'connected',
+      (error: { code?: number }) => (error.code === 124 ? 'hung' : 'refused'),
+    );
+  };
+  const killed = async (running: TestAgent, pid: number) => {
+    const before = running.types().filter((type) => type === 'haproxy-restarted').length;
     process.kill(pid, 'SIGKILL');
-    await expect.poll(() => events.map(({ type }) => type), { timeout: 5000 }).toContain('haproxy-restarted');
-    console.log(JSON.stringify(events));
-    console.log(JSON.stringify(instance?.state));
+    await expect
+      .poll(() => running.types().filter((type) => type === 'haproxy-restarted').length, {
+        timeout: 20_000,
+        interval: 10,
+      })
+      .toBe(before + 1);
+    await expect.poll(() => running.instance.state.phase, { timeout: 5000, interval: 10 }).toBe('idle');
+  };
+
+  test('killed, it serves again on the very sockets that it had', { timeout: 60_000 }, async () => {
+    const { running } = await serve(ports(3));
+    const before = lab.listeners();
+    const pid = pidOf(running);
+    await killed(running, pid);
+    expect(pidOf(running)).not.toBe(pid);
+    expect(lab.listeners()).toEqual(before);
+    expect(running.events).toContainEqual(
+      expect.objectContaining({ type: 'haproxy-died', pid, how: 'SIGKILL', deliberate: false }),
+    );
+    expect(await connect(ports(1)[0] ?? '')).toBe('connected');
+  });
+
+  test(`2000 listeners under load, killed ${KILLS} times: nobody is refused`, { timeout: 240_000 }, async () => {
+    const binds = ports(2000);
+    const { running } = await serve(binds);
+    const before = lab.listeners();
+    const load = await lab.startLoad({ targets: binds, rate: 200, timeoutMs: 20_000 });
+    for (let kill = 0; kill < KILLS; kill++) await killed(running, pidOf(running));
+    const seen = await load.stop();
+    expect(seen.ok).toBeGreaterThan(KILLS);
+    expect({ refused: seen.refused, hung: seen.hung }).toEqual({ refused: 0, hung: 0 });
+    expect(lab.listeners()).toEqual(before);
+    expect(running.instance.state.keeper).toMatchObject({ enabled: true, held: 2000, restarts: KILLS });
+  });
+
+  test('a listener that was removed is refused at once, and its socket is gone', { timeout: 60_000 }, async () => {
+    const [stays = '', goes = ''] = ports(2);
+    const { file, running } = await serve([stays, goes]);
+    writeFileSync(file, configuration([stays], { server: '169.254.0.100:9000' }));
+    await expect.poll(() => running.instance.state.generation, { timeout: 10_000 }).toBe(2);
+    expect(await connect(goes)).toBe('refused');
+    expect([...lab.listeners().keys()]).toEqual([stays]);
+    await killed(running, pidOf(running));
+    expect(await connect(goes)).toBe('refused');
+    expect(await connect(stays)).toBe('connected');
+  });
+
+  test('told to end by somebody else (SIGTERM), it stays ended and nobody waits', { timeout: 60_000 }, async () => {
+    const [bind = ''] = ports(1);
+    const { running } = await serve([bind]);
+    process.kill(pidOf(running), 'SIGTERM');
+    await expect.poll(() => running.instance.state.phase, { timeout: 10_000 }).toBe('stopped');
+    expect(await connect(bind)).toBe('refused');
+    await running.instance.reconcile();
+    expect(lab.haproxies()).toEqual([]);
+    expect(running.events).toContainEqual(expect.objectContaining({ type: 'haproxy-died', deliberate: true }));
+  });
+
+  test('told to drain by somebody else (SIGUSR1), it drains and nobody waits', { timeout: 60_000 }, async () => {
+    const binds = ports(20);
+    const { running } = await serve(binds);
+    const load = await lab.startLoad({ targets: binds, rate: 0, held: 2 });
+    await expect.poll(async () => (await load.report()).held.open, { timeout: 10_000 }).toBe(2);
+    process.kill(pidOf(running), 'SIGUSR1');
+    await expect.poll(() => running.instance.state.phase, { timeout: 10_000 }).toBe('stopped');
+    expect(await connect(binds[0] ?? '')).toBe('refused');
+    expect((await load.report()).held).toMatchObject({ open: 2, cut: 0 });
+    await load.stop();
+  });
+
+  test(
+    'stopped through Berth, it stays stopped, also for the next agent, until a reload',
+    { timeout: 60_000 },
+    async () => {
+      const [bind = ''] = ports(1);
+      const { file, running } = await serve([bind]);
+      const report = await running.instance.stop({ hard: true });
+      expect(report).toMatchObject({ how: 'hard', ended: true });
+      expect(await connect(bind)).toBe('refused');
+      await running.stop();
+      agent = await agentIn(lab, path, { sources: [file], ...eager });
+      expect(agent.instance.state.phase).toBe('stopped');
+      expect(lab.haproxies()).toEqual([]);
+      await agent.instance.reload({ reason: 'asked for' });
+      expect(agent.instance.state.phase).toBe('idle');
+      expect(await connect(bind)).toBe('connected');
+    },
+  );
+
+  test('more deaths than the limit allows: it is left alone, and says so', { timeout: 60_000 }, async () => {
+    const [bind = ''] = ports(1);
+    const { running } = await serve([bind], { restart: { backOffMs: 0, maxBackOffMs: 0, limit: 2 } });
+    await killed(running, pidOf(running));
+    await killed(running, pidOf(running));
+    process.kill(pidOf(running), 'SIGKILL');
+    await expect.poll(() => running.instance.state.phase, { timeout: 10_000 }).toBe('failed');
+    expect(running.instance.state.problems.join()).toMatch(/died 2 times/);
+    expect(await connect(bind)).toBe('refused');
+    await running.instance.reload({ reason: 'asked for' });
+    expect(running.instance.state).toMatchObject({ phase: 'idle', problems: [] });
+  });
+
+  test(
+    'an agent that ends and one that begins: HAProxy and its listeners do not notice',
+    { timeout: 60_000 },
+    async () => {
+      const { file, running } = await serve(ports(3));
+      const [before, pid] = [lab.listeners(), pidOf(running)];
+      await running.stop();
+      expect(lab.listeners()).toEqual(before);
+      agent = await agentIn(lab, path, { sources: [file], ...eager });
+      expect(pidOf(agent)).toBe(pid);
+      expect(lab.listeners()).toEqual(before);
+      expect(agent.types()).not.toContain('reload-begun');
+      await killed(agent, pid);
+      expect(lab.listeners()).toEqual(before);
+    },
+  );
+
+  test('dead while no agent ran: the next one starts it', { timeout: 60_000 }, async () => {
+    const { file, running } = await serve(ports(3));
+    const pid = pidOf(running);
+    await running.stop();
+    process.kill(pid, 'SIGKILL');
+    rmSync(lab.path('haproxy.pid'), { force: true });
+    agent = await agentIn(lab, path, { sources: [file], ...eager });
+    await expect
+      .poll(() => agent?.instance.state, { timeout: 10_000 })
+      .toMatchObject({ phase: 'idle', listeners: { served: 3, missing: 0 } });
+  });
+
+  test('a master that dies is started again with the sockets of its worker', { timeout: 60_000 }, async () => {
+    const { running } = await serve(ports(3), { haproxy: { binary: path, mode: 'master-worker' } });
+    const before = lab.listeners();
+    const master = lab.haproxies().find(({ pid }) => pid !== pidOf(running));
+    await killed(running, master?.pid ?? 0);
+    expect(lab.listeners()).toEqual(before);
+    expect(await connect(ports(1)[0] ?? '')).toBe('connected');
   });
 });
