@@ -3,7 +3,7 @@
  * `docs/schema.json` is generated from {@link Envelope} (`npm run schema`) and a test holds the two together.
  */
 import type { BerthError, ErrorCode, SystemCause } from '../errors.js';
-import type { ExplainedSetting } from '../settings.js';
+import type { Origin } from '../settings.js';
 import type {
   DiffReport,
   DoctorReport,
@@ -27,15 +27,25 @@ export interface CompletionReport {
 }
 
 /** What `berth agent` runs with; with --check that is all it says. */
-export interface AgentReport {
+export interface AgentRunReport {
   readonly instances: readonly {
     readonly name: string;
     /** What is watched, and what is there now. */
     readonly sources: readonly { readonly path: string; readonly found: 'file' | 'directory' | 'nothing' }[];
-    readonly settings: readonly ExplainedSetting[];
+    readonly settings: readonly SettingReport[];
   }[];
   /** The signal that ended the agent; absent under --check. */
   readonly endedBy?: string;
+}
+
+export interface SettingReport {
+  /** With dots: `conflicts.wait.deadlineMs`. */
+  readonly key: string;
+  /** In effect; null where nothing is set and there is no default. */
+  readonly value: unknown;
+  readonly origin: Origin;
+  /** `default`, `/etc/berth/berth.yaml line 3`, `environment BERTH_NETNS`, `options`. */
+  readonly where: string;
 }
 
 /** What each verb's `result` holds. `reload --dry-run` answers as the verb `plan`. */
@@ -52,7 +62,7 @@ export interface Results {
   readonly diff: DiffReport;
   readonly status: StatusReport;
   readonly doctor: DoctorReport;
-  readonly agent: AgentReport;
+  readonly agent: AgentRunReport;
   readonly completion: CompletionReport;
 }
 

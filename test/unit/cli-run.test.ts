@@ -23,6 +23,7 @@ describe('exit statuses', () => {
     [['reload', '--dry-run', 'a.cfg'], { plan: withQuarantine() }, 3],
     [['rollback'], {}, 0],
     [['rollback', '7'], { rollback: sample.inPart }, 3],
+    [['stop'], {}, 0],
     [['history'], {}, 0],
     [['diff', '41', '42'], {}, 0],
     [['status'], {}, 0],

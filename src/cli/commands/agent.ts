@@ -4,7 +4,7 @@ import { openLog, type Log } from '../../agent/log.js';
 import type { RunningAgent } from '../../agent/agent.js';
 import { ERROR_TABLE } from '../../errors.js';
 import { explainSettings, loadAgentSettings, loadInstances } from '../../settings.js';
-import type { AgentReport } from '../envelope.js';
+import type { AgentRunReport } from '../envelope.js';
 import { EXIT_OK } from '../exits.js';
 import { declareAllFlag } from '../flags.js';
 import { renderAgent } from '../render/agent.js';
@@ -47,7 +47,7 @@ export const agent: Verb = {
   },
 };
 
-function answer(report: AgentReport) {
+function answer(report: AgentRunReport) {
   return outcome('agent', report, EXIT_OK, renderAgent);
 }
 
@@ -56,16 +56,16 @@ function sourcesOf({ flags, settings, host }: Call) {
 }
 
 /** @throws BERTH_SETTINGS */
-function describeInstances(call: Call): AgentReport['instances'] {
+function describeInstances(call: Call): AgentRunReport['instances'] {
   const from = sourcesOf(call);
   return [...loadInstances(from)].map(([name, { sources }]) => ({
     name,
     sources: sources.map((path) => ({ path, found: kindOf(path) })),
-    settings: explainSettings({ ...from, instance: name }),
+    settings: explainSettings({ ...from, instance: name }).map(({ value = null, ...rest }) => ({ value, ...rest })),
   }));
 }
 
-function kindOf(path: string): AgentReport['instances'][number]['sources'][number]['found'] {
+function kindOf(path: string): AgentRunReport['instances'][number]['sources'][number]['found'] {
   try {
     return statSync(path).isDirectory() ? 'directory' : 'file';
   } catch {

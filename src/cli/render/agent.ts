@@ -1,14 +1,14 @@
-import type { AgentReport } from '../envelope.js';
+import type { AgentRunReport } from '../envelope.js';
 import { paragraphs } from './common.js';
 import { table, type Style } from '../style.js';
 
-export function renderAgent({ instances, endedBy }: AgentReport, style: Style): string[] {
+export function renderAgent({ instances, endedBy }: AgentRunReport, style: Style): string[] {
   // Its log has said all there is to say.
   if (endedBy !== undefined) return [];
   return paragraphs(...instances.map((instance) => instanceLines(instance, style)));
 }
 
-function instanceLines({ name, sources, settings }: AgentReport['instances'][number], style: Style): string[] {
+function instanceLines({ name, sources, settings }: AgentRunReport['instances'][number], style: Style): string[] {
   const { colour } = style;
   const shown = settings.filter(({ origin }) => style.all || origin !== 'default');
   const rows = shown.map(({ key, value, where }) => [key, valueText(value), colour.dim(where)]);
@@ -27,5 +27,5 @@ function instanceLines({ name, sources, settings }: AgentReport['instances'][num
 }
 
 function valueText(value: unknown): string {
-  return value === undefined ? 'none' : typeof value === 'string' ? value : JSON.stringify(value);
+  return value === null ? 'none' : typeof value === 'string' ? value : JSON.stringify(value);
 }
