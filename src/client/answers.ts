@@ -46,7 +46,7 @@ export interface SettingsReport {
 }
 
 export interface LogLevelReport {
-  readonly level: Settings['agent']['logLevel'];
+  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
 }
 
 /** A BerthError as the body of an answer. */
@@ -59,8 +59,8 @@ export interface ErrorAnswer {
   readonly cause?: SystemCause;
 }
 
-/** Body of each route's answer; `docs/openapi.json` has them by these names. */
-export interface Answers {
+/** Bodies of answers; `docs/openapi.json` has them by these names. */
+export interface Reports {
   readonly PreflightReport: PreflightReport;
   readonly PlanReport: PlanReport;
   readonly ReloadReport: ReloadReport;
@@ -75,7 +75,6 @@ export interface Answers {
   readonly ConflictsReport: ConflictsReport;
   readonly ProcessesReport: ProcessesReport;
   readonly DoctorReport: DoctorReport;
-  readonly SettingsReport: SettingsReport;
   readonly InstancesReport: InstancesReport;
   readonly InstanceState: InstanceState;
   readonly LogLevelReport: LogLevelReport;
@@ -83,6 +82,11 @@ export interface Answers {
   readonly AgentEvent: AgentEvent;
   readonly ReloadEvent: ReloadEvent;
   readonly ErrorAnswer: ErrorAnswer;
+}
+
+/** And the settings, whose schema is their own. */
+export interface Answers extends Reports {
+  readonly SettingsReport: SettingsReport;
 }
 
 /** `unchanged` only where it was asked for (`ifChanged`). */

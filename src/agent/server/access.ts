@@ -16,9 +16,9 @@ export interface Peer {
 
 /**
  * `owner`: root, or whom the agent runs as; may all. `member` of the group: may act, on what is configured.
- * `reader`: may look. `loopback`: came over TCP, where nobody can be told apart; may look.
+ * `reader`: may look. `loopback`: came over TCP, where nobody can be told apart; may look. `stranger`: may nothing.
  */
-export type Role = 'owner' | 'member' | 'reader' | 'loopback';
+export type Role = 'owner' | 'member' | 'reader' | 'loopback' | 'stranger';
 
 export interface Caller {
   readonly role: Role;
@@ -29,15 +29,15 @@ export interface Caller {
 export type Need = 'read' | 'act';
 
 /** @param group gid of the setting `agent.group`; undefined where this host has no such group */
-export function roleOf(peer: Peer, group: number | undefined, readers: 'group' | 'all', own: number): Role | undefined {
+export function roleOf(peer: Peer, group: number | undefined, readers: 'group' | 'all', own: number): Role {
   if (peer.uid === 0 || peer.uid === own) return 'owner';
   if (group !== undefined && (peer.gid === group || peer.groups.includes(group))) return 'member';
-  return readers === 'all' ? 'reader' : undefined;
+  return readers === 'all' ? 'reader' : 'stranger';
 }
 
 /** @throws BERTH_PERMISSION */
 export function permit({ role }: Caller, need: Need, what: string): void {
-  if (need === 'read' || role === 'owner' || role === 'member') return;
+  if (role === 'owner' || role === 'member' || (need === 'read' && role !== 'stranger')) return;
   throw new BerthError('BERTH_PERMISSION', `${what} is for root and for members of the agent's group`, {
     step: 'access',
     advice:

@@ -89,6 +89,7 @@ async function answered(
   const caller = callerOf(incoming.socket);
   let response: Response;
   try {
+    permit(caller, 'read', 'The API');
     if (caller.role === 'loopback') refuseForeignHost(incoming.headers.host);
     response = await handle(context, caller);
   } catch (error) {

@@ -1,5 +1,5 @@
 /** From bytes to a checked value, or to an error that names what is wrong. */
-import type { z } from 'zod';
+import { z } from 'zod';
 import { BerthError } from '../../errors.js';
 import { nearest } from '../../settings/nearest.js';
 
@@ -78,16 +78,27 @@ export function check<T extends z.ZodObject>(schema: T, value: unknown, where: '
     typeof value === 'object' && value !== null && Object.hasOwn(value, '__proto__') ? '__proto__' : undefined;
   const parsed = own === undefined ? schema.safeParse(value) : undefined;
   if (parsed?.success) return parsed.data;
-  const [issue] = parsed?.error.issues ?? [];
-  const [unknown] = own === undefined ? (issue?.code === 'unrecognized_keys' ? issue.keys : []) : [own];
+  const issues = parsed?.error.issues ?? [];
+  // A key that is missing is often one that is spelled wrongly.
+  const strange = issues.find((one) => one.code === 'unrecognized_keys');
+  const issue = strange ?? issues[0];
+  const unknown = own ?? strange?.keys[0];
   if (unknown === undefined) {
     const at = issue?.path.join('.') ?? '';
     throw usage(`${at === '' ? `The ${where}` : `${where} ${shown(at)}`}: ${issue?.message ?? 'is wrong'}`);
   }
-  const known = Object.keys(schema.shape);
+  const known = keysAt(schema, issue?.path ?? []);
   const near = nearest(unknown, known);
   const hint = near === undefined ? `known: ${known.join(', ') || 'none'}` : `did you mean ${near}?`;
-  throw usage(`The ${where} has no ${shown(unknown)}; ${hint}`);
+  throw usage(`The ${where} has no ${shown([...(issue?.path ?? []), unknown].join('.'))}; ${hint}`);
+}
+
+/** The keys that are known at a place within a schema. */
+function keysAt(schema: unknown, [key, ...rest]: readonly PropertyKey[]): string[] {
+  if (schema instanceof z.ZodOptional) return keysAt(schema.unwrap(), key === undefined ? [] : [key, ...rest]);
+  if (!(schema instanceof z.ZodObject)) return [];
+  const shape = schema.shape as Readonly<Record<PropertyKey, unknown>>;
+  return key === undefined ? Object.keys(shape) : keysAt(shape[key], rest);
 }
 
 function shown(text: string): string {

@@ -1,5 +1,6 @@
 /** What may be asked: the schemas that check every request and from which docs/openapi.json is made. */
 import { z } from 'zod';
+import { policySchema } from '../../settings/policy.js';
 import { settingsSchema } from '../../settings/schema.js';
 
 const text = z
@@ -30,16 +31,11 @@ export const planBody = z.strictObject({
   workingDirectory,
 });
 
-/** Settings for one reload: the same keys as in the settings file. */
-const policy = z
-  .record(z.string(), z.unknown())
-  .describe('Settings for this reload alone: the ladder, the reservation');
-
 export const reloadBody = z.strictObject({
   sources: targets.min(1).optional().describe("Absent: the instance's own sources; others are root's to name"),
   workingDirectory,
   ifChanged: z.boolean().optional().describe('Do nothing where these very files have gone live already'),
-  policy: policy.optional(),
+  policy: policySchema.optional().describe('Settings for this reload alone: the ladder, the reservation'),
 });
 
 export const rollbackBody = z.strictObject({

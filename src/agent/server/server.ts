@@ -37,8 +37,8 @@ const KEEP_ALIVE_MS = 5000;
 /** What a request that runs when the agent ends may still take. */
 const GRACE_MS = 1000;
 const CALLER = Symbol('caller');
-/** No request comes without a caller; if one did, it would get the least. */
-const NOBODY: Caller = { role: 'loopback' };
+/** No request comes without a caller. */
+const NOBODY: Caller = { role: 'stranger' };
 
 type Known = Socket & { [CALLER]?: Caller };
 
@@ -64,12 +64,12 @@ export async function startServer(agent: Agent, options: ServerOptions): Promise
     errorHandler: unreadable,
   });
   const connections = new Connections();
-  const open = (callerOf: (socket: Socket) => Caller | undefined): HttpServer => {
+  const open = (callerOf: (socket: Socket) => Caller): HttpServer => {
     const server = httpServer(settings.requestTimeoutMs, (request, response) => void handle(request, response));
     server.prependListener('connection', (socket: Known) => {
       const caller = callerOf(socket);
-      if (caller === undefined || !connections.take(socket, caller)) socket.destroy();
-      else socket[CALLER] = caller;
+      socket[CALLER] = caller;
+      if (!connections.take(socket, caller)) socket.destroy();
     });
     return server;
   };
@@ -78,11 +78,10 @@ export async function startServer(agent: Agent, options: ServerOptions): Promise
   const unix = open((socket) => {
     try {
       const peer = peerOf(descriptorOf(socket));
-      const role = roleOf(peer, group, settings.readers, own);
-      return role && { role, peer };
+      return { role: roleOf(peer, group, settings.readers, own), peer };
     } catch {
       // It has gone again, or cannot be told: nobody we know.
-      return undefined;
+      return { role: 'stranger' };
     }
   });
   const remove = await listenOn(unix, { path: settings.socket, group, readers: settings.readers, warn });

@@ -3,6 +3,7 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, renameSync, rmSync, type St
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { BerthError, systemCause } from '../../errors.js';
+import { MAX_CONNECTIONS } from './limits.js';
 
 export interface SocketOptions {
   readonly path: string;
@@ -76,7 +77,7 @@ function permitTo(
 function listening(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ path }, () => {
+    server.listen({ path, backlog: MAX_CONNECTIONS }, () => {
       server.off('error', reject);
       resolve();
     });
