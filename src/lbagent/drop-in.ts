@@ -126,7 +126,8 @@ function tell(report: ReloadReport | AlreadyLive, { say, strict }: DropInDeps): 
   if (report.outcome === 'unchanged') return 0;
   for (const warning of report.warnings) say(`warning: ${warning}`);
   for (const { name, section, place, sentence } of report.quarantined) {
-    say(`${name} (${section}, ${place.file}:${place.line}) is left out, the others serve: ${sentence}`);
+    const why = sentence.startsWith(`${name} `) ? sentence.slice(name.length + 1) : sentence;
+    say(`${name} (${section}, ${place.file}:${place.line}) is left out, the others serve: ${why}`);
   }
   if (!report.insteadOf) return 0;
   const { code, message, advice } = report.insteadOf.error;

@@ -1,10 +1,10 @@
 /** One call of the drop-in: its words and settings put together with Berth and the agent. */
 import { existsSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBerth } from '../berth.js';
 import { BerthError, toBerthError } from '../errors.js';
-import { loadSettings, type Settings } from '../settings.js';
+import { loadInstances, type Settings, type SettingsSources } from '../settings.js';
 import { parseCommandLine, type HAProxyCall } from './command-line.js';
 import { CANNOT_START, runDropIn, type DropInBerth, type DropInDeps } from './drop-in.js';
 
@@ -17,7 +17,7 @@ export interface DropInProcess {
   readonly signal: AbortSignal;
 }
 
-/** As long as a reload of some thousand listeners may take, for a Berth that finds another at work. */
+/** As long as the reload of some thousand listeners that another Berth is at may take; where `lockWaitMs` is not set. */
 const LOCK_WAIT_MS = 30_000;
 
 /**
@@ -31,9 +31,9 @@ export async function runCall(words: readonly string[], host: DropInProcess): Pr
     if (!call) return CANNOT_START;
     const { environment } = host;
     const conf = lbagentConf === undefined ? {} : { lbagent: { conf: lbagentConf } };
-    const settings = loadSettings({ environment, flags: conf });
+    const { instance, settings } = instanceFor(call, { environment, flags: conf });
     const flags = { ...conf, ...flagsOf(call, settings, haproxy) };
-    return await runDropIn(call, depsOf(host, settings, flags, old));
+    return await runDropIn(call, depsOf(host, { instance, settings, flags, old }));
   } catch (thrown) {
     const error = toBerthError(thrown, 'drop-in');
     host.say(error.message);
@@ -60,16 +60,49 @@ function readWords(words: readonly string[], cwd: string) {
   };
 }
 
+interface InstanceSettings {
+  readonly instance: string;
+  readonly settings: Settings;
+}
+
+/** Of several instances the one with the call's pid file; one alone needs to name none. */
+function instanceFor({ pidFile }: HAProxyCall, sources: SettingsSources): InstanceSettings {
+  const instances = [...loadInstances(sources)].map(([instance, settings]) => ({ instance, settings }));
+  const named = instances.find(
+    ({ settings: { haproxy } }) => haproxy.pidFile !== undefined && same(haproxy.pidFile, pidFile),
+  );
+  const found = named ?? (instances.length === 1 ? instances[0] : undefined);
+  if (found) return found;
+  const names = instances.map(({ instance }) => instance).join(', ');
+  throw new BerthError('BERTH_SETTINGS', `None of the instances (${names}) has the pid file ${pidFile}`, {
+    step: 'settings',
+    advice: 'Set haproxy.pidFile, or lbagent.conf, in the section of that HAProxy',
+  });
+}
+
+function same(one: string, other: string): boolean {
+  return one === other || real(one) === real(other);
+}
+
+/** Of a file that need not be there. */
+function real(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    return path;
+  }
+}
+
 /** What the call itself says goes before all settings. */
-function flagsOf(call: HAProxyCall, { haproxy, lockWaitMs }: Settings, real: string): Record<string, unknown> {
+function flagsOf(call: HAProxyCall, { haproxy, lockWaitMs }: Settings, binary: string): Record<string, unknown> {
   return {
     haproxy: {
-      binary: isDropIn(haproxy.binary) ? real : haproxy.binary,
+      binary: isDropIn(haproxy.binary) ? binary : haproxy.binary,
       pidFile: call.pidFile,
       workingDirectory: call.workingDirectory,
       extraArguments: [...haproxy.extraArguments, ...call.extraArguments],
     },
-    lockWaitMs: Math.max(lockWaitMs, LOCK_WAIT_MS),
+    lockWaitMs: lockWaitMs === 0 ? LOCK_WAIT_MS : lockWaitMs,
   };
 }
 
@@ -84,12 +117,14 @@ function isDropIn(binary: string): boolean {
 }
 
 function depsOf(
-  host: DropInProcess,
-  settings: Settings,
-  flags: Record<string, unknown>,
-  old: number | undefined,
+  { signal, environment, say }: DropInProcess,
+  {
+    instance,
+    settings,
+    flags,
+    old,
+  }: InstanceSettings & { readonly flags: Record<string, unknown>; readonly old: number | undefined },
 ): DropInDeps {
-  const { signal, environment, say } = host;
   return {
     say,
     strict: settings.lbagent.strict,
@@ -100,7 +135,7 @@ function depsOf(
       const { connectAgent } = await import('../client/client.js');
       return connectAgent({ socket, pidFile, observer, signal });
     },
-    openBerth: (observer) => openBerth({ settings: flags, environment, signal, observer, stale: 'none' }),
+    openBerth: (observer) => openBerth({ settings: flags, instance, environment, signal, observer, stale: 'none' }),
     adopt: (call, berth) => adopt(call, berth, old),
   };
 }

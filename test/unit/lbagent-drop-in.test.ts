@@ -111,14 +111,12 @@ describe('a reload that succeeds', () => {
         section: 'listen x',
         place: { file: '/conf/a.cfg', line: 3 },
         verdict: { kind: 'taken' },
-        sentence: '10.0.0.1:80/tcp is held by nginx[5]',
+        sentence: '10.0.0.1:80/tcp held by nginx[5]',
       },
     ] as unknown as ReloadReport['quarantined'];
     const { exit, said } = await play({ reload: { ...SERVED, outcome: 'served-in-part', quarantined }, strict: true });
     expect(exit).toBe(0);
-    expect(said).toEqual([
-      '10.0.0.1:80/tcp (listen x, /conf/a.cfg:3) is left out, the others serve: 10.0.0.1:80/tcp is held by nginx[5]',
-    ]);
+    expect(said).toEqual(['10.0.0.1:80/tcp (listen x, /conf/a.cfg:3) is left out, the others serve: held by nginx[5]']);
   });
 
   it('hands on the warnings', async () => {
