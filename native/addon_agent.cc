@@ -80,6 +80,15 @@ Napi::Value notifyCall(const Info& info) {
   return info.Env().Undefined();
 }
 
+// copyDescriptors(descriptors): Int32Array; throws
+Napi::Value copyCall(const Info& info) {
+  Args in(info);
+  auto descriptors = in.elements<int32_t>(0, napi_int32_array);
+  if (in.bad()) return info.Env().Undefined();
+  Result<std::vector<int>> copies = copyDescriptors(descriptors);
+  return copies.ok() ? toInt32Array(info.Env(), copies.value) : throwFailure(info.Env(), copies.failure);
+}
+
 // adoptSockets(descriptors): Int32Array
 Napi::Value adoptCall(const Info& info) {
   Args in(info);
@@ -130,6 +139,7 @@ void defineAgent(Napi::Env env, Napi::Object exports) {
   exports.Set("reapOthers", Napi::Function::New(env, reapOthers));
   exports.Set("becomeSubreaper", Napi::Function::New(env, becomeSubreaperCall));
   exports.Set("notifyService", Napi::Function::New(env, notifyCall));
+  exports.Set("copyDescriptors", Napi::Function::New(env, copyCall));
   exports.Set("adoptSockets", Napi::Function::New(env, adoptCall));
   exports.Set("describeSockets", Napi::Function::New(env, describeCall));
 }

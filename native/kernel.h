@@ -249,6 +249,8 @@ Failure becomeSubreaper();
 
 // sd_notify(3): one message with at most 253 descriptors (SCM_MAX_FD, unix(7)). EAGAIN: the receiver is behind.
 Failure notifyService(const std::string& socketPath, const std::string& message, const std::vector<int>& fds = {});
+// Duplicates, all or none.
+Result<std::vector<int>> copyDescriptors(const std::vector<int>& fds);
 // Those of the descriptors that are sockets, all with O_CLOEXEC from now on.
 std::vector<int> adoptSockets(const std::vector<int>& fds);
 

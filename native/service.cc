@@ -43,6 +43,17 @@ Failure notifyService(const std::string& socketPath, const std::string& message,
   return sent < 0 ? failed("sendmsg") : Failure{};
 }
 
+Result<std::vector<int>> copyDescriptors(const std::vector<int>& fds) {
+  std::vector<UniqueFd> copies;
+  for (int fd : fds) {
+    copies.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copies.back()) return failed("fcntl");
+  }
+  std::vector<int> result;
+  for (UniqueFd& copy : copies) result.push_back(copy.release());
+  return result;
+}
+
 std::vector<int> adoptSockets(const std::vector<int>& fds) {
   std::vector<int> sockets;
   for (int fd : fds) {

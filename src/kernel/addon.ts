@@ -110,6 +110,8 @@ export interface Native {
   reapOthers(spared: Int32Array): number;
   becomeSubreaper(): void;
   notifyService(path: string, message: string, descriptors: Int32Array): void;
+  /** Duplicates, all or none. */
+  copyDescriptors(descriptors: Int32Array): Int32Array;
   /** Those that are sockets; they are O_CLOEXEC from now on. */
   adoptSockets(descriptors: Int32Array): Int32Array;
   /** Bound sockets among the descriptors; `inet` stands in the order of the rows of `table`. */

@@ -10,23 +10,23 @@ import { socketEndpoint } from '../model/socket.js';
 import type { Descriptor } from '../reload/env.js';
 import { native } from './addon.js';
 import { kernelError } from './errors.js';
-import { notifyServiceManager } from './system.js';
 import { SocketTable } from './sockets.js';
 
 /** SCM_MAX_FD (unix(7)). */
 const MOST_PER_MESSAGE = 253;
 const FIRST_PASSED = 3;
-const STORE_PATIENCE_MS = 5000;
-const STORE_POLL_MS = 10;
 /** The receiver is behind, or too many descriptors are on their way: both pass. */
 const PASSING = new Set(['EAGAIN', 'ENOBUFS', 'ETOOMANYREFS']);
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 1000;
 
 /**
- * Gives duplicates of the descriptors to the service manager, beside those that have the name already; what it has, it
- * takes no second time. They stay until {@link removeStored} or until the service is stopped for good. It takes them in
- * silence only up to FileDescriptorStoreMax=.
+ * Gives duplicates of the descriptors to the service manager, beside those that have the name already; a socket that it
+ * has, under whatever name, it takes no second time. They stay until {@link removeStored}, or until the service is
+ * stopped and not restarted. Beyond FileDescriptorStoreMax= it closes them in silence. The descriptors may be closed as
+ * soon as this returns; the promise waits for as long as the service manager is too busy to take them.
  * @returns false where there is no service manager (NOTIFY_SOCKET)
- * @throws BERTH_TIMEOUT where it does not keep up for 5 s, BERTH_KERNEL
+ * @throws BERTH_KERNEL where it does not listen, BERTH_NO_DESCRIPTORS
  */
 export async function storeDescriptors(
   name: string,
@@ -35,36 +35,70 @@ export async function storeDescriptors(
 ): Promise<boolean> {
   checkName(name);
   if (socket === undefined || socket === '') return false;
-  for (let at = 0; at < descriptors.length; at += MOST_PER_MESSAGE) {
-    await store(socket, name, Int32Array.from(descriptors.slice(at, at + MOST_PER_MESSAGE)));
-  }
-  return true;
-}
-
-async function store(socket: string, name: string, descriptors: Int32Array): Promise<void> {
-  const end = performance.now() + STORE_PATIENCE_MS;
   // FDPOLL=0 (systemd 246): else it drops a socket that reports a hangup, as one that is bound and not listening does.
   const message = `FDSTORE=1\nFDNAME=${name}\nFDPOLL=0`;
-  for (;;) {
-    try {
-      native().notifyService(socket, message, descriptors);
-      return;
-    } catch (error) {
-      const code = systemCause(error)?.code ?? '';
-      if (!PASSING.has(code)) throw kernelError(error, 'keep', 'Cannot give descriptors to the service manager');
-      if (performance.now() >= end) {
-        const late = `The service manager has taken no descriptor for ${STORE_PATIENCE_MS / 1000} s (${code})`;
-        throw new BerthError('BERTH_TIMEOUT', late, { step: 'keep', cause: error });
-      }
-    }
-    await sleep(STORE_POLL_MS);
+  const turns: Promise<void>[] = [];
+  for (let at = 0; at < descriptors.length; at += MOST_PER_MESSAGE) {
+    turns.push(tell(socket, message, Int32Array.from(descriptors.slice(at, at + MOST_PER_MESSAGE))));
+  }
+  try {
+    await Promise.all(turns);
+    return true;
+  } catch (error) {
+    throw kernelError(error, 'keep', 'Cannot give descriptors to the service manager');
   }
 }
 
-/** Everything that was stored under this name is forgotten. False where there is no service manager. */
-export function removeStored(name: string, socket = process.env['NOTIFY_SOCKET']): boolean {
+/**
+ * What was stored under this name is forgotten; until then a listening socket there takes connections for nobody.
+ * @returns false where there is no service manager, or it does not listen
+ */
+export async function removeStored(name: string, socket = process.env['NOTIFY_SOCKET']): Promise<boolean> {
   checkName(name);
-  return notifyServiceManager(`FDSTOREREMOVE=1\nFDNAME=${name}`, socket);
+  if (socket === undefined || socket === '') return false;
+  return tell(socket, `FDSTOREREMOVE=1\nFDNAME=${name}`, new Int32Array()).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The end of the queue. One for all, in order: a removal must not overtake the storing of what it removes. */
+let last: Promise<void> = Promise.resolve();
+let waiting = 0;
+
+/** One message; at once where nobody waits and the service manager keeps up: its queue is short (net.unix.max_dgram_qlen). */
+function tell(socket: string, message: string, descriptors: Int32Array): Promise<void> {
+  try {
+    if (waiting === 0 && isTaken(socket, message, descriptors)) return Promise.resolve();
+    const copies = native().copyDescriptors(descriptors);
+    waiting++;
+    const turn = last.then(() => insist(socket, message, copies));
+    last = turn
+      .catch(() => undefined)
+      .finally(() => {
+        waiting--;
+        native().closeDescriptors(copies);
+      });
+    return turn;
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+async function insist(socket: string, message: string, descriptors: Int32Array): Promise<void> {
+  for (let pause = FIRST_PAUSE_MS; !isTaken(socket, message, descriptors); pause *= 2) {
+    await sleep(Math.min(pause, LONGEST_PAUSE_MS), undefined, { ref: false });
+  }
+}
+
+function isTaken(socket: string, message: string, descriptors: Int32Array): boolean {
+  try {
+    native().notifyService(socket, message, descriptors);
+    return true;
+  } catch (error) {
+    if (PASSING.has(systemCause(error)?.code ?? '')) return false;
+    throw error;
+  }
 }
 
 /** FDNAME, sd_pid_notify_with_fds(3): anything else would be taken for another line, or be refused in silence. */

@@ -139,3 +139,13 @@ TEST("sockets tell where they are bound", [] {
   CHECK_EQUAL(sockets.local.size(), 1);
   CHECK(sockets.local[0].name.abstract && sockets.local[0].name.path == "berth-test-name");
 });
+
+TEST("descriptors are copied, all or none", [] {
+  int before = openFiles();
+  Result<std::vector<int>> copies = copyDescriptors({STDOUT_FILENO, STDERR_FILENO});
+  CHECK_EQUAL(copies.value.size(), 2);
+  CHECK_EQUAL(::fcntl(copies.value[0], F_GETFD), FD_CLOEXEC);
+  for (int copy : copies.value) ::close(copy);
+  CHECK_EQUAL(copyDescriptors({STDOUT_FILENO, 1 << 20}).failure.error, EBADF);
+  CHECK_EQUAL(openFiles(), before);
+});
