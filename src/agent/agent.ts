@@ -5,7 +5,8 @@
 import { toBerthError } from '../errors.js';
 import { openHostWith } from '../host.js';
 import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
-import { groupsOf, socketAt } from '../kernel/process.js';
+import { peerWithGroups } from '../kernel/peer.js';
+import { socketAt } from '../kernel/process.js';
 import {
   describeListeners,
   removeStored,
@@ -13,7 +14,7 @@ import {
   storeDescriptors,
   takeStored,
 } from '../kernel/store.js';
-import { notifyServiceManager, type PeerCredentials, peerCredentials } from '../kernel/system.js';
+import { notifyServiceManager } from '../kernel/system.js';
 import type { KeptSocket } from '../reload/revive.js';
 import { changedSettings, loadAgentSettings, loadInstances, type Settings } from '../settings.js';
 import type { Told } from './care.js';
@@ -108,7 +109,7 @@ class OpenAgent implements Agent {
     this.#closeStrangers(settings);
     this.#server = await startServer(this, {
       settings: this.#settings,
-      peerOf: (descriptor) => withGroups(peerCredentials(descriptor)),
+      peerOf: peerWithGroups,
       warn: (text) => log.write('warn', text),
       metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
       onAnswer: (answered) => log.write('debug', `${answered.method} ${answered.route}`, { ...answered }),
@@ -228,8 +229,4 @@ class OpenAgent implements Agent {
     const { settingsFile, environment = process.env, flags = {} } = this.#options;
     return { file: settingsFile, environment, flags };
   }
-}
-
-function withGroups(peer: PeerCredentials): PeerCredentials & { readonly groups: readonly number[] } {
-  return { ...peer, groups: groupsOf(peer.pid) };
 }

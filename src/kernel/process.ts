@@ -1,5 +1,5 @@
 /** Facts about processes from /proc (proc(5)), and signals that cannot hit another process. */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import type { ProcessInfo } from '../reload/env.js';
 import { native, type NamespaceId } from './addon.js';
@@ -96,16 +96,6 @@ export function socketAt(pid: number, fd: number): number | undefined {
     return inode === undefined ? undefined : Number(inode);
   } catch {
     return undefined;
-  }
-}
-
-/** Supplementary groups of a process. */
-export function groupsOf(pid: number): number[] {
-  try {
-    const groups = /^Groups:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
-    return groups.split(/\s+/).filter(Boolean).map(Number);
-  } catch {
-    return [];
   }
 }
 
