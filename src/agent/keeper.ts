@@ -87,7 +87,11 @@ export class Keeper implements ListenerKeeper {
 
   /** Sockets that an agent before this one held. */
   adopt(sockets: readonly KeptSocket[]): void {
-    for (const socket of sockets) this.#held.set(socket.inode, socket);
+    for (const socket of sockets) {
+      // One descriptor a socket: a second one would never be closed.
+      if (this.#held.has(socket.inode)) this.#env.kernel.close([socket.descriptor]);
+      else this.#held.set(socket.inode, socket);
+    }
   }
 
   /** The agent ends: its own hold ends with it, that of the store does not. */

@@ -50,6 +50,8 @@ def take():
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % 4])
+    for fd in fds:
+        os.set_inheritable(fd, False)
     words = dict(line.split("=", 1) for line in message.decode().splitlines() if "=" in line)
     name = words.get("FDNAME", "stored")
     if "FDSTORE" in words:
