@@ -2,11 +2,12 @@
  * The agent: composition root of the daemon. It opens every instance of the settings, the control API, the log, the metrics
  * and the link to the service manager, and puts them together; each of them sees the others through contract.ts only.
  */
+import { constants } from 'node:os';
 import { toBerthError } from '../errors.js';
-import { openHostWith } from '../host.js';
+import { type Host, openHostWith } from '../host.js';
 import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
 import { peerWithGroups } from '../kernel/peer.js';
-import { socketAt } from '../kernel/process.js';
+import { readStat, signalProcess, socketAt } from '../kernel/process.js';
 import {
   describeListeners,
   removeStored,
@@ -27,6 +28,7 @@ import { startMetrics } from './metrics.js';
 import { type Notifier, startNotifier } from './notify.js';
 import { Queue } from './queue.js';
 import { type Server, startServer } from './server/server.js';
+import { askToHandOver, endPredecessor } from './succession.js';
 
 export interface AgentOptions {
   readonly settingsFile?: string;
@@ -36,6 +38,8 @@ export interface AgentOptions {
   /** Of the package. */
   readonly version: string;
   readonly log: Log;
+  /** Take the place of the agent that answers on the socket, with what its keepers hold. */
+  readonly replace?: boolean;
 }
 
 export interface RunningAgent {
@@ -44,6 +48,9 @@ export interface RunningAgent {
   stop(): Promise<void>;
 }
 
+const STORE: DescriptorStore = { put: storeDescriptors, remove: removeStored };
+/** Another agent has its sockets at hand. */
+const FETCH_MS = 5000;
 /** The dead that nobody else reaps are looked for this often. */
 const REAP_MS = 10_000;
 
@@ -104,9 +111,16 @@ class OpenAgent implements Agent {
     const metrics = startMetrics(this);
     this.#ends.push(() => metrics.stop());
     this.#takeStored(takeStored(environment));
-    for (const [name, each] of settings)
-      this.#instances.set(name, await this.#open(name, each, this.#stored.get(name)));
+    const before = this.#options.replace ? await askToHandOver(this.#settings.socket) : undefined;
+    for (const [name, each] of settings) {
+      const host = await openHostWith(each, { environment, stale: 'none' });
+      const offer = before?.offers.get(name);
+      const offered = offer === undefined ? [] : keptSockets(await host.kernel.getsocks(offer, FETCH_MS));
+      for (const { descriptor, inode } of offered) await storeDescriptors(`${name}.${inode}`, [descriptor]);
+      this.#instances.set(name, this.#open(name, host, [...(this.#stored.get(name) ?? []), ...offered]));
+    }
     this.#closeStrangers(settings);
+    if (before) await endPredecessor(before, { startTicks: startTicksOf, terminate });
     this.#server = await startServer(this, {
       settings: this.#settings,
       peerOf: peerWithGroups,
@@ -137,11 +151,16 @@ class OpenAgent implements Agent {
       for (const name of [...this.#instances.keys()]) if (!settings.has(name)) changed.push(await this.#end(name));
       for (const [name, each] of settings) {
         const before = this.#instances.get(name);
-        const keys = before ? changedSettings(before.settings, each) : ['instance'];
+        // The agent's own are taken already.
+        const keys = before
+          ? changedSettings(before.settings, each).filter((key) => !key.startsWith('agent.'))
+          : ['instance'];
         if (keys.length === 0) continue;
         changed.push(...keys.map((key) => (settings.size > 1 ? `${name}.${key}` : key)));
-        const kept = await before?.handOver();
-        const instance = await this.#open(name, each, kept);
+        const { environment = process.env } = this.#options;
+        // First: where it cannot be opened, the one before stays.
+        const host = await openHostWith(each, { environment, stale: 'none' });
+        const instance = this.#open(name, host, (await before?.handOver()) ?? []);
         this.#instances.set(name, instance);
         await instance.start();
       }
@@ -174,14 +193,16 @@ class OpenAgent implements Agent {
     return `${name} (gone)`;
   }
 
-  async #open(name: string, settings: Settings, adopted: readonly KeptSocket[] = []): Promise<OpenInstance> {
+  async handOver(): Promise<readonly { readonly name: string; readonly socket: string }[]> {
+    const offers = [...this.#instances].map(async ([name, instance]) => ({ name, socket: await instance.offer() }));
+    return (await Promise.all(offers)).flatMap(({ name, socket }) => (socket === undefined ? [] : [{ name, socket }]));
+  }
+
+  #open(name: string, host: Host, adopted: readonly KeptSocket[]): OpenInstance {
     const { environment = process.env } = this.#options;
-    const host = await openHostWith(settings, { environment, stale: 'none' });
     const queue = this.#queues.get(host.kernel.inode) ?? new Queue();
     this.#queues.set(host.kernel.inode, queue);
-    const store: DescriptorStore | undefined = environment['NOTIFY_SOCKET']
-      ? { put: storeDescriptors, remove: removeStored }
-      : undefined;
+    const store = environment['NOTIFY_SOCKET'] ? STORE : undefined;
     return new OpenInstance({
       name,
       host,
@@ -196,9 +217,9 @@ class OpenAgent implements Agent {
   /** Names are `INSTANCE.INODE`, as the keeper gives them. */
   #takeStored(stored: readonly StoredDescriptor[]): void {
     const names = new Map(stored.map(({ fd, name }) => [fd, name.replace(/\.\d+$/, '')]));
-    for (const { fd, inode, endpoint } of describeListeners(stored.map((one) => one.fd))) {
-      const name = names.get(fd) ?? '';
-      this.#stored.set(name, [...(this.#stored.get(name) ?? []), { descriptor: fd, inode, endpoint }]);
+    for (const socket of keptSockets(stored.map((one) => one.fd))) {
+      const name = names.get(socket.descriptor) ?? '';
+      this.#stored.set(name, [...(this.#stored.get(name) ?? []), socket]);
     }
   }
 
@@ -229,4 +250,16 @@ class OpenAgent implements Agent {
     const { settingsFile, environment = process.env, flags = {} } = this.#options;
     return { file: settingsFile, environment, flags };
   }
+}
+
+function keptSockets(descriptors: readonly number[]): KeptSocket[] {
+  return describeListeners(descriptors).map(({ fd, inode, endpoint }) => ({ descriptor: fd, inode, endpoint }));
+}
+
+async function startTicksOf(pid: number): Promise<string | undefined> {
+  return (await readStat(pid))?.startTicks;
+}
+
+function terminate(pid: number, startTicks: string): void {
+  signalProcess(pid, startTicks, constants.signals.SIGTERM);
 }

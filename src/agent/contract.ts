@@ -21,6 +21,8 @@ export interface Agent {
   health(): HealthReport;
   readonly logLevel: string;
   setLogLevel(level: Settings['agent']['logLevel']): void;
+  /** Offer what the keepers hold to the agent that takes this one's place: instance and socket, see succession.ts. */
+  handOver(): Promise<readonly { readonly name: string; readonly socket: string }[]>;
   /** Read the settings anew, as on SIGHUP. Rejects with BERTH_SETTINGS where they are refused; the old ones stay. */
   reloadSettings(): Promise<void>;
 }

@@ -10,7 +10,8 @@ import { Care, type CareParts } from './care.js';
 import type { Instance, InstanceState, ReloadDemand, Unchanged } from './contract.js';
 import { fingerprint } from './fingerprint.js';
 import type { ProcessEnd } from './life.js';
-import type { ProcessInfo } from '../reload/env.js';
+import type { HandoffServer, ProcessInfo } from '../reload/env.js';
+import { handedGuard } from '../reload/handover.js';
 import type { Queue } from './queue.js';
 import { tend } from './tend.js';
 import { type Watch, watchSources } from './watch.js';
@@ -25,6 +26,8 @@ const THOROUGH = 6;
 /** A configuration that failed for another reason than itself is tried again after so long, then after twice that. */
 const RETRY_MS = 10_000;
 const LONGEST_RETRY_MS = 600_000;
+/** Who takes over fetches at once. */
+const OFFER_MS = 30_000;
 /** Codes of errors.ts that only another configuration cures. */
 const CONFIGURATION = /^BERTH_CONFIG_|^BERTH_USAGE$/;
 
@@ -36,6 +39,7 @@ export class OpenInstance implements Instance {
   #watch: Watch | undefined;
   #timer: NodeJS.Timeout | undefined;
   #restart: NodeJS.Timeout | undefined;
+  #offer: HandoffServer | undefined;
   #rounds = 0;
   #closing = false;
   #failed: { readonly mark: string; readonly retryAt: number; readonly delay: number } | undefined;
@@ -81,6 +85,7 @@ export class OpenInstance implements Instance {
     clearTimeout(this.#restart);
     this.#care.life.stop();
     await this.#watch?.close();
+    await this.#offer?.stop();
     await this.#queue.idle();
     await this.#care.host.close();
   }
@@ -89,6 +94,18 @@ export class OpenInstance implements Instance {
   async handOver(): Promise<readonly KeptSocket[]> {
     await this.#end();
     return this.#care.keeper.handOver();
+  }
+
+  /** Offer a copy of what the keeper holds, for half a minute. @returns the socket to fetch it from; undefined: nothing is held */
+  async offer(): Promise<string | undefined> {
+    const { keeper, host } = this.#care;
+    if (keeper.held.length === 0) return undefined;
+    const { state } = await host.reading();
+    await this.#offer?.stop();
+    const offer = await host.kernel.serveSockets(state.socket('succession'), keeper.held.map(handedGuard));
+    this.#offer = offer;
+    setTimeout(() => void offer.stop(), OFFER_MS).unref();
+    return offer.path;
   }
 
   letGo(): void {

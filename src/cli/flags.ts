@@ -19,6 +19,7 @@ export interface Flags {
   readonly wait?: boolean;
   readonly directory?: string;
   readonly all?: boolean;
+  readonly replace?: boolean;
   readonly dryRun?: boolean;
   readonly hard?: boolean;
   readonly check?: boolean;

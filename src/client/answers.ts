@@ -45,6 +45,16 @@ export interface SettingsReport {
   readonly settings: Settings;
 }
 
+/** For the agent that takes this one's place. */
+export interface HandOverReport {
+  readonly pid: number;
+  readonly instances: readonly {
+    readonly name: string;
+    /** Unix socket on which HAProxy's `_getsocks` gets the listening sockets, for half a minute. */
+    readonly socket: string;
+  }[];
+}
+
 export interface LogLevelReport {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
 }
@@ -78,6 +88,7 @@ export interface Reports {
   readonly InstancesReport: InstancesReport;
   readonly InstanceState: InstanceState;
   readonly LogLevelReport: LogLevelReport;
+  readonly HandOverReport: HandOverReport;
   readonly HealthReport: HealthReport;
   readonly AgentEvent: AgentEvent;
   readonly ReloadEvent: ReloadEvent;

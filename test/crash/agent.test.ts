@@ -37,7 +37,7 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('the end of the agent
     const started = (service = serviceIn(lab, settings));
     await started.start();
     expect(lab.listeners().size).toBe(50);
-    return { file, service: started };
+    return { file, settings, service: started };
   };
   const only = () => {
     const [haproxy, ...others] = lab.haproxies();
@@ -84,6 +84,30 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('the end of the agent
       expect({ refused: seen.refused, hung: seen.hung }).toEqual({ refused: 0, hung: 0 });
       expect(lab.listeners()).toEqual(before);
       await expect.poll(() => service.stored(), within).toBe(50);
+    },
+  );
+
+  test(
+    'replaced by another agent: what it holds goes over, and outlives HAProxy there',
+    { timeout: 90_000 },
+    async () => {
+      const { settings, service } = await prepare();
+      const [before, pid] = [lab.listeners(), only()];
+      const next = serviceIn(lab, settings, ['--replace'], 'notify2');
+      try {
+        await next.start();
+        expect(await service.ended()).toBe('ended 0');
+        expect(only()).toBe(pid);
+        expect(await next.stored()).toBe(50);
+        const load = await lab.startLoad({ targets: binds, rate: 100, timeoutMs: 20_000 });
+        process.kill(pid, 'SIGKILL');
+        await expect.poll(() => lab.haproxies().map((each) => each.pid !== pid), within).toEqual([true]);
+        const seen = await load.stop();
+        expect({ refused: seen.refused, hung: seen.hung }).toEqual({ refused: 0, hung: 0 });
+        expect(lab.listeners()).toEqual(before);
+      } finally {
+        await next.close();
+      }
     },
   );
 

@@ -59,6 +59,11 @@ export class FakeAgent implements Agent {
     this.logLevel = level;
   }
 
+  handOver(): Promise<readonly { readonly name: string; readonly socket: string }[]> {
+    this.asked.push(['handOver', undefined]);
+    return Promise.resolve([]);
+  }
+
   reloadSettings(): Promise<void> {
     this.asked.push(['reloadSettings', undefined]);
     return Promise.resolve();

@@ -9,6 +9,8 @@ export interface Service {
   start(): Promise<number>;
   /** Resolves when it has ended. */
   kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+  /** Resolves when it has ended by itself. */
+  readonly ended: () => Promise<string>;
   /** How many descriptors the service manager keeps. */
   stored(): Promise<number>;
   close(): Promise<void>;
@@ -17,8 +19,9 @@ export interface Service {
 const SCRIPT = fileURLToPath(new URL('service-manager.py', import.meta.url));
 const BERTH = fileURLToPath(new URL('../../bin/berth', import.meta.url));
 
-export function serviceIn(lab: Lab, settingsFile: string): Service {
-  const child = spawn('python3', [SCRIPT, lab.path('notify'), BERTH, 'agent', '--settings', settingsFile], {
+/** @param options more options of `berth agent` @param name of its notify socket */
+export function serviceIn(lab: Lab, settingsFile: string, options: readonly string[] = [], name = 'notify'): Service {
+  const child = spawn('python3', [SCRIPT, lab.path(name), BERTH, 'agent', '--settings', settingsFile, ...options], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { PATH: process.env['PATH'] },
   });
@@ -54,6 +57,7 @@ export function serviceIn(lab: Lab, settingsFile: string): Service {
       tell(`kill ${signal}`);
       await heard('ended');
     },
+    ended: () => heard('ended'),
     stored: async () => {
       tell('stored');
       return Number((await heard('stored')).split(' ')[1]);

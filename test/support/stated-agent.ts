@@ -60,6 +60,7 @@ export function fakeAgent(states: Readonly<Record<string, InstanceState>> = { de
     health: () => healthOf(instances.values(), AT, Date.parse(AT) + 1000),
     logLevel: 'info',
     setLogLevel: () => undefined,
+    handOver: () => Promise.resolve([]),
     reloadSettings: () => Promise.resolve(),
     tell: (event) => {
       for (const listener of listeners) listener({ at: AT, instance: 'default', ...event });

@@ -45,6 +45,12 @@ export function permit({ role }: Caller, need: Need, what: string): void {
   });
 }
 
+/** @throws BERTH_PERMISSION */
+export function ownerOnly({ role }: Caller, what: string): void {
+  if (role === 'owner') return;
+  throw new BerthError('BERTH_PERMISSION', `${what} is for root only`, { step: 'access', advice: 'Ask as root' });
+}
+
 export function nameOf({ role, peer }: Caller): string {
   return peer ? `uid ${peer.uid} (pid ${peer.pid})` : role;
 }

@@ -3,7 +3,7 @@
  * can say something else than the others.
  */
 import type { Answers } from '../../client/answers.js';
-import { nameOf, permittedTargets, type Caller } from './access.js';
+import { nameOf, ownerOnly, permittedTargets, type Caller } from './access.js';
 import { endpointLimit } from './limits.js';
 import * as ask from './requests.js';
 import { change, get, type Call, type Route } from './route.js';
@@ -207,6 +207,17 @@ export const ROUTES: readonly Route[] = [
     async (call) => {
       await call.agent.reloadSettings();
       return instances(call);
+    },
+    { of: 'agent' },
+  ),
+  change(
+    '/v1/hand-over',
+    "For the agent that takes this one's place: where the listening sockets can be fetched. For root only.",
+    'HandOverReport',
+    ask.emptyBody,
+    async ({ agent, caller }) => {
+      ownerOnly(caller, 'The hand-over');
+      return { pid: process.pid, instances: await agent.handOver() };
     },
     { of: 'agent' },
   ),

@@ -33,10 +33,14 @@ export const agent: Verb = {
   exits: [
     [0, 'It was ended by SIGTERM or SIGINT; or --check found nothing wrong.'],
     [2, 'A setting is unknown or has a wrong value.'],
-    [7, 'Another agent answers on the socket.'],
+    [7, 'Another agent answers on the socket (--replace takes its place).'],
   ],
   ownSignals: true,
   declare: (command) => {
+    command.option(
+      '--replace',
+      'take the place of the agent that runs: it ends, and what it holds of the listeners goes over without a gap',
+    );
     command.option('--check', 'say what is in effect and what would be watched, and start nothing');
     declareAllFlag(command, 'with --check: settings that have their defaults, too');
   },
@@ -88,6 +92,7 @@ async function serve(call: Call): Promise<string> {
       flags: settings,
       version: host.version,
       log,
+      replace: flags.replace ?? false,
     });
     const signal = await ended.by;
     await running.stop();
