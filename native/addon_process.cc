@@ -203,14 +203,19 @@ Napi::Value tryLockCall(const Info& info) {
   return lock.ok() ? Napi::Number::New(info.Env(), lock.value.release()) : throwFailure(info.Env(), lock.failure);
 }
 
-// peerCredentials(descriptor): [pid, uid, gid]; throws
+// peerCredentials(descriptor): [pid, uid, gid, groups]; throws
 Napi::Value peerCall(const Info& info) {
   Args in(info);
   int fd = in.integer(0);
   if (in.bad()) return info.Env().Undefined();
   Result<Credentials> peer = peerCredentials(fd);
   if (!peer.ok()) return throwFailure(info.Env(), peer.failure);
-  Napi::Array result = Napi::Array::New(info.Env(), 3);
+  Napi::Array groups = Napi::Array::New(info.Env(), peer.value.groups.size());
+  for (uint32_t at = 0; at < peer.value.groups.size(); at++) {
+    groups.Set(at, Napi::Number::New(info.Env(), peer.value.groups[at]));
+  }
+  Napi::Array result = Napi::Array::New(info.Env(), 4);
+  result.Set(3u, groups);
   result.Set(0u, Napi::Number::New(info.Env(), peer.value.pid));
   result.Set(1u, Napi::Number::New(info.Env(), peer.value.uid));
   result.Set(2u, Napi::Number::New(info.Env(), peer.value.gid));

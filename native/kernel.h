@@ -209,9 +209,11 @@ Failure answerAsker(int peer, const std::vector<HandedSocket>& sockets, int time
 // A unix stream socket bound to a path of the file system with mode 0600, not listening.
 Result<UniqueFd> bindUnix(const std::string& path);
 struct Credentials {
-  int pid;
-  uint32_t uid;
-  uint32_t gid;
+  int pid = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  // Supplementary ones; empty where the kernel does not tell (before Linux 4.13).
+  std::vector<uint32_t> groups;
 };
 Result<Credentials> peerCredentials(int fd);
 

@@ -71,7 +71,17 @@ Result<Credentials> peerCredentials(int fd) {
   ucred peer{};
   socklen_t length = sizeof(peer);
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return failed("getsockopt(SO_PEERCRED)");
-  return Credentials{peer.pid, peer.uid, peer.gid};
+  Credentials found{peer.pid, peer.uid, peer.gid, {}};
+  // Both of the moment of connect(2), so that no process which has the pid by now can lend its groups.
+  std::vector<gid_t> groups(32);
+  length = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  int got = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length);
+  if (got != 0 && errno == ERANGE) {
+    groups.resize(length / sizeof(gid_t));
+    got = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length);
+  }
+  if (got == 0) found.groups.assign(groups.begin(), groups.begin() + length / sizeof(gid_t));
+  return found;
 }
 
 Failure syncFileSystem(const std::string& path) {

@@ -6,7 +6,6 @@ import { constants } from 'node:os';
 import { toBerthError } from '../errors.js';
 import { type Host, openHostWith } from '../host.js';
 import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
-import { peerWithGroups } from '../kernel/peer.js';
 import { readStat, signalProcess, socketAt } from '../kernel/process.js';
 import {
   describeListeners,
@@ -15,7 +14,7 @@ import {
   storeDescriptors,
   takeStored,
 } from '../kernel/store.js';
-import { notifyServiceManager } from '../kernel/system.js';
+import { notifyServiceManager, peerCredentials } from '../kernel/system.js';
 import type { KeptSocket } from '../reload/revive.js';
 import { changedSettings, loadAgentSettings, loadInstances, type Settings } from '../settings.js';
 import type { Told } from './care.js';
@@ -123,7 +122,7 @@ class OpenAgent implements Agent {
     if (before) await endPredecessor(before, { startTicks: startTicksOf, terminate });
     this.#server = await startServer(this, {
       settings: this.#settings,
-      peerOf: peerWithGroups,
+      peerOf: peerCredentials,
       warn: (text) => log.write('warn', text),
       metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
       onAnswer: (answered) => log.write('debug', `${answered.method} ${answered.route}`, { ...answered }),

@@ -92,7 +92,7 @@ export interface Native {
   signalProcess(pid: number, startTicks: number, signo: number): boolean;
   /** The locked descriptor, or -1 where another process has the lock. */
   tryLock(path: string): number;
-  peerCredentials(descriptor: number): [pid: number, uid: number, gid: number];
+  peerCredentials(descriptor: number): [pid: number, uid: number, gid: number, groups: number[]];
   raiseDescriptorLimit(): [soft: number, hard: number];
   errnoName(errno: number): string;
 

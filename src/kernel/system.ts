@@ -54,13 +54,15 @@ export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
+  /** Supplementary ones; none where the kernel does not tell (before Linux 4.13). */
+  readonly groups: readonly number[];
 }
 
-/** SO_PEERCRED (unix(7)) of a connected unix socket. */
+/** SO_PEERCRED and SO_PEERGROUPS (unix(7)) of a connected unix socket: whom the peer ran as at its connect(2). */
 export function peerCredentials(descriptor: number): PeerCredentials {
   try {
-    const [pid, uid, gid] = native().peerCredentials(descriptor);
-    return { pid, uid, gid };
+    const [pid, uid, gid, groups] = native().peerCredentials(descriptor);
+    return { pid, uid, gid, groups };
   } catch (error) {
     throw kernelError(error, 'start', 'Cannot tell the peer of a unix socket');
   }

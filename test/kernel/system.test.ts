@@ -75,11 +75,26 @@ describe('what Node lacks', () => {
       pid: process.pid,
       uid: process.geteuid!(),
       gid: process.getegid!(),
+      groups: expect.arrayContaining([]) as number[],
     });
     client.destroy();
     peer.destroy();
     server.close();
     expect(() => peerCredentials(1 << 20)).toThrow(expect.objectContaining({ code: 'BERTH_KERNEL' }) as Error);
+  });
+
+  test('the groups of a peer are those that it had when it connected, however many', async () => {
+    const server = net.createServer().listen(join(directory, 'groups'));
+    await once(server, 'listening');
+    const groups = Array.from({ length: 100 }, (_, at) => 5000 + at);
+    const script = `import os,socket,time; os.setgroups(${JSON.stringify(groups)}); s=socket.socket(socket.AF_UNIX); s.connect('${join(directory, 'groups')}'); os.setgroups([0]); s.send(b'x'); time.sleep(60)`;
+    const client = spawn('python3', ['-c', script], { stdio: 'inherit' });
+    const [peer] = (await once(server, 'connection')) as [net.Socket & { _handle: { fd: number } }];
+    await once(peer, 'data');
+    expect(peerCredentials(peer._handle.fd)).toMatchObject({ pid: client.pid, groups });
+    client.kill('SIGKILL');
+    peer.destroy();
+    server.close();
   });
 
   test('the absence of a service manager does not matter', () => {
