@@ -60,6 +60,7 @@ export function manual(page, text, { version, date }) {
     if (line.startsWith('```')) fenced = !fenced;
     if (fenced || !line.startsWith('|')) header = undefined;
     if (fenced || line.startsWith('```')) lines.push(line);
+    else if (line.startsWith('<!--')) continue;
     else if (/^# /.test(line)) continue;
     else if (/^## /.test(line)) lines.push(plain(line.slice(1)).toUpperCase());
     else if (/^##+ /.test(line)) lines.push(plain(line.slice(1)));
