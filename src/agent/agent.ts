@@ -5,6 +5,7 @@
 import { constants } from 'node:os';
 import { toBerthError } from '../errors.js';
 import { type Host, openHostWith } from '../host.js';
+import { wasStopped } from '../haproxy/unit.js';
 import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
 import { readStat, signalProcess, socketAt } from '../kernel/process.js';
 import {
@@ -207,7 +208,7 @@ class OpenAgent implements Agent {
       host,
       queue,
       adopted,
-      life: { watchExit, socketAt },
+      life: { watchExit, socketAt, wasStopped: (unit) => wasStopped(unit, environment) },
       tell: (event) => this.#tell(name, event),
       ...(store ? { store } : {}),
     });

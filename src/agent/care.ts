@@ -8,6 +8,7 @@ import type { HostContext } from '../reload/context.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
 import { servingNumber } from '../reload/generations.js';
 import { isHalted } from '../reload/halt.js';
+import { isAlive } from '../reload/prove.js';
 import { reload } from '../reload/reload.js';
 import type { ReloadReport, StopReport } from '../reload/reports.js';
 import { type KeptSocket, revive } from '../reload/revive.js';
@@ -59,6 +60,7 @@ export class Care {
   /** Berth started it: its command line names a generation. */
   #ours = false;
   #statePath: string;
+  readonly #wasStopped: LifeEnvironment['wasStopped'];
 
   constructor(parts: CareParts) {
     const { name, host, tell, store, adopted } = parts;
@@ -66,6 +68,7 @@ export class Care {
     this.host = host;
     this.#statePath = host.settings.stateDir;
     this.tell = tell;
+    this.#wasStopped = parts.life.wasStopped;
     this.life = new Life(parts.life, { end: parts.onEnd, loss: parts.onLoss });
     this.keeper = new Keeper({
       kernel: host.kernel,
@@ -155,6 +158,7 @@ export class Care {
     work: (context: HostContext) => Promise<ReloadReport>,
   ): Promise<ReloadReport> {
     const begin = performance.now();
+    const { owner } = this.keeper;
     const ms = () => Math.round(performance.now() - begin);
     this.tell({ type: 'reload-begun', reason });
     const context = await this.context({
@@ -176,7 +180,7 @@ export class Care {
       this.tell({ type: 'reload-failed', reason, ms: ms(), error: error.toJSON() });
       throw error;
     } finally {
-      await this.#followAny(context);
+      await this.#followAny(context, owner);
     }
   }
 
@@ -186,6 +190,7 @@ export class Care {
    */
   async restart(): Promise<void> {
     const context = await this.context();
+    const { owner } = this.keeper;
     try {
       const report = await revive(context, this.keeper.held, this.#mode);
       if (report) this.tell({ type: 'haproxy-restarted', report });
@@ -198,7 +203,7 @@ export class Care {
       if (serving === undefined) throw error;
       await this.transact('HAProxy died', {}, async (own) => reload(own, await rollbackTarget(own.state, serving)));
     } finally {
-      await this.#followAny(context);
+      await this.#followAny(context, owner);
     }
   }
 
@@ -210,7 +215,9 @@ export class Care {
       await this.follow(running);
       return false;
     }
-    const deliberate = isDeliberate(end) || isHalted(context.state);
+    const { unit } = process;
+    const byManager = end.how === 'unknown' && unit !== undefined && (await this.#wasStopped(unit));
+    const deliberate = isDeliberate(end) || byManager || isHalted(context.state);
     this.tell({ type: 'haproxy-died', pid: process.pid, how: describeEnd(end), deliberate });
     this.figures.gone(deliberate ? 'stopped' : 'failed');
     this.life.stop();
@@ -240,9 +247,13 @@ export class Care {
     }
   }
 
-  async #followAny(context: HostContext): Promise<void> {
+  /** @param before who owned the kept sockets when the work began */
+  async #followAny(context: HostContext, before: ProcessInfo | undefined): Promise<void> {
     const running = await context.haproxy.find().catch(() => undefined);
-    if (running) await this.follow(running);
+    if (running) return this.follow(running);
+    const { owner } = this.keeper;
+    // It has come to serve, and died before anybody watched it: its end is told as any other's.
+    if (owner && owner !== before && !(await isAlive(context.kernel, owner))) this.life.watch(owner, []);
   }
 
   async #isLive(sources: readonly string[], mark: string): Promise<boolean> {

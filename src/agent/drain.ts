@@ -18,6 +18,8 @@ export interface OldProcess {
   readonly ageMs: number;
   /** It was warned of, or, of a stray, told of. */
   readonly told: boolean;
+  /** It was told to end a moment ago. */
+  readonly ending: boolean;
 }
 
 export interface Judgement {
@@ -42,19 +44,20 @@ export function drainPolicy(old: readonly OldProcess[], policy: Policy): DrainDe
   const ours = draining.filter(({ process }) => process.foreign !== true);
   const end = new Map<OldProcess, string>();
   for (const one of ours) {
-    if (policy.hardStopAfterMs === 0 || one.ageMs < policy.hardStopAfterMs) continue;
+    if (one.ending || policy.hardStopAfterMs === 0 || one.ageMs < policy.hardStopAfterMs) continue;
     end.set(one, `it drains for ${duration(one.ageMs)}, longer than drain.hardStopAfterMs allows`);
   }
-  const staying = ours.filter((one) => !end.has(one));
+  const staying = ours.filter((one) => !one.ending && !end.has(one));
   const tooMany = policy.maxOldProcesses === 0 ? 0 : Math.max(0, staying.length - policy.maxOldProcesses);
   for (const one of staying.slice(0, tooMany)) {
     end.set(one, `it is the oldest of ${staying.length} that drain, more than drain.maxOldProcesses allows`);
   }
   const warn = draining.filter(
-    (one) => !one.told && !end.has(one) && policy.warnAfterMs > 0 && one.ageMs >= policy.warnAfterMs,
+    (one) => !one.told && !one.ending && !end.has(one) && policy.warnAfterMs > 0 && one.ageMs >= policy.warnAfterMs,
   );
   if (policy.strays === 'end') {
-    for (const one of strays) end.set(one, 'it listens where this host serves, and no generation knows it');
+    for (const one of strays.filter(({ ending }) => !ending))
+      end.set(one, 'it listens where this host serves, and no generation knows it');
   }
   return {
     warn: warn.map(({ process, ageMs }) => ({
@@ -77,7 +80,7 @@ export interface DrainEnvironment {
   readonly emit: (event: DrainEvent) => void;
 }
 
-const KILL_AFTER_MS = 5000;
+export const KILL_AFTER_MS = 5000;
 const POLL_MS = 50;
 
 /** Tell what was decided, and end what is to be ended, all at once; resolves when that is over, at the latest after 6 s. */
@@ -99,7 +102,7 @@ export async function applyDrain(env: DrainEnvironment, { warn, end, strays }: D
 /**
  * SIGTERM, and SIGKILL to what still lives after 5 s; both go through a pidfd to the process with these start ticks.
  * @returns false where it had gone by itself
- * @throws BERTH_INTERNAL where it serves, or is the master of what serves: nothing was sent
+ * @throws BERTH_HAPROXY_UNSUITABLE where it serves, is the master of what serves, or nothing else does: nothing was sent
  */
 async function endOld(env: DrainEnvironment, process: HostProcess): Promise<boolean> {
   await refuseServing(env, process);
@@ -115,10 +118,13 @@ async function endOld(env: DrainEnvironment, process: HostProcess): Promise<bool
 }
 
 /** A decision is as old as the look that it was made on; a rollback or somebody's `haproxy -sf` may have come between. */
-async function refuseServing({ haproxy }: DrainEnvironment, { pid }: HostProcess): Promise<void> {
+async function refuseServing({ haproxy }: DrainEnvironment, { pid, role }: HostProcess): Promise<void> {
   const running = await haproxy.find();
-  if (pid !== running?.worker.pid && pid !== running?.master?.pid) return;
-  throw new BerthError('BERTH_INTERNAL', `haproxy[${pid}] serves by now, and was left alone`, { step: 'drain' });
+  const serves = pid === running?.worker.pid || pid === running?.master?.pid;
+  // A stray may be all that serves, where ours has died.
+  if (!serves && (running || role !== 'stray')) return;
+  const why = serves ? 'it serves by now' : 'no other HAProxy serves';
+  throw new BerthError('BERTH_HAPROXY_UNSUITABLE', `it was left alone: ${why}`, { step: 'drain' });
 }
 
 /** `40 s`, `5 min`, `3 h`. */

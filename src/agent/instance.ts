@@ -237,7 +237,9 @@ export class OpenInstance implements Instance {
       await this.#care.restart();
     } catch (error) {
       this.#trouble('restart', error);
-      await this.#restartNow();
+      // Without a generation there is nothing to start, however often.
+      if (toBerthError(error, 'restart').code === 'BERTH_GENERATION_UNKNOWN') this.#care.figures.gone('failed');
+      else await this.#restartNow();
     }
   }
 

@@ -12,6 +12,8 @@ export interface LifeEnvironment {
     readonly ended: Promise<ProcessEnd>;
     stop(): void;
   };
+  /** Did the service manager end this unit on purpose? Asked where the end itself does not tell. */
+  readonly wasStopped: (unit: string) => Promise<boolean>;
   /** Inode of the socket behind a descriptor of a process; one readlink(2). */
   readonly socketAt: (pid: number, fd: number) => number | undefined;
 }

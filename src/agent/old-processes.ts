@@ -1,7 +1,7 @@
 /** What is remembered of old HAProxies from one look to the next: since when each is known, and what was told of it. */
 import { uptime } from 'node:os';
 import type { HostProcess } from '../reload/processes.js';
-import type { DrainDecision, OldProcess } from './drain.js';
+import { type DrainDecision, KILL_AFTER_MS, type OldProcess } from './drain.js';
 
 /** In milliseconds. */
 export interface Clock {
@@ -21,6 +21,8 @@ interface Memory {
   readonly ageMs: number;
   readonly seenAt: number;
   told: boolean;
+  /** On the clock since boot. */
+  endedAt?: number;
 }
 
 /**
@@ -43,12 +45,17 @@ export class OldProcesses {
     return old.map((process) => {
       const memory = this.#memory.get(identity(process)) ?? this.#first(process);
       const ageMs = memory.ageMs + (this.#clock.boot() - memory.seenAt);
-      return { process, ageMs, told: memory.told };
+      const ending = this.#clock.boot() - (memory.endedAt ?? -Infinity) < 2 * KILL_AFTER_MS;
+      return { process, ageMs, told: memory.told, ending };
     });
   }
 
-  /** What was decided has been told. */
-  told({ warn, strays }: DrainDecision): void {
+  /** What was decided is being done: it is not told again, and nothing is ended twice while that takes its time. */
+  told({ warn, end, strays }: DrainDecision): void {
+    for (const { process } of end) {
+      const memory = this.#memory.get(identity(process));
+      if (memory) memory.endedAt = this.#clock.boot();
+    }
     for (const process of [...warn.map((one) => one.process), ...strays]) {
       const memory = this.#memory.get(identity(process));
       if (memory) memory.told = true;
@@ -59,7 +66,7 @@ export class OldProcesses {
     const drains = process.since === undefined ? 0 : this.#clock.wall() - Date.parse(process.since);
     const lives = this.#clock.boot() - Number(process.startTicks) * MS_PER_TICK;
     const ageMs = Math.max(0, Math.min(drains, lives));
-    const memory = { ageMs, seenAt: this.#clock.boot(), told: false };
+    const memory: Memory = { ageMs, seenAt: this.#clock.boot(), told: false };
     this.#memory.set(identity(process), memory);
     return memory;
   }

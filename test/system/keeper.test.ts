@@ -173,6 +173,19 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy 
       .toMatchObject({ phase: 'idle', listeners: { served: 3, missing: 0 } });
   });
 
+  test('a HAProxy that Berth never reloaded: its death is told, and nobody waits', { timeout: 60_000 }, async () => {
+    lab = await Lab.open({ peer: true });
+    const [bind = ''] = ports(1);
+    const file = lab.write('haproxy.cfg', configuration([bind]));
+    await lab.exec(path, ['-D', '-p', lab.path('haproxy.pid'), '-f', file]);
+    const running = (agent = await agentIn(lab, path, { keeper: 'on' }));
+    expect(running.instance.state.keeper).toMatchObject({ enabled: true, held: 1 });
+    process.kill(pidOf(running), 'SIGKILL');
+    await expect.poll(() => running.instance.state.phase, { timeout: 10_000 }).toBe('failed');
+    expect(await connect(bind)).toBe('refused');
+    expect(running.instance.state.problems.join()).toMatch(/no generation has served/);
+  });
+
   test('a master that dies is started again with the sockets of its worker', { timeout: 60_000 }, async () => {
     const { running } = await serve(ports(3), { haproxy: { binary: path, mode: 'master-worker' } });
     const before = lab.listeners();

@@ -32,8 +32,8 @@ const SHAPES: Readonly<Record<string, readonly string[]>> = {
   'agent/contract.ts': ['client', 'index'],
 };
 
-/** The composition root of the daemon: it alone of its room reaches into the kernel, for what a reload never needs. */
-const DAEMON = { file: 'agent/agent.ts', rooms: ['kernel'] };
+/** The composition root of the daemon: it alone of its room reaches into these, for what a reload never needs. */
+const DAEMON = { file: 'agent/agent.ts', rooms: ['kernel', 'haproxy'] };
 
 interface Import {
   readonly from: string;
