@@ -169,7 +169,7 @@ async function failed(
 async function whoServes(berth: DropInBerth): Promise<number | undefined> {
   try {
     const { running } = await berth.status();
-    return running && running.listening > 0 ? (running.masterPid ?? running.pid) : undefined;
+    return running?.listening ? (running.masterPid ?? running.pid) : undefined;
   } catch {
     return undefined;
   }

@@ -13,7 +13,6 @@ import { isExposed, isServable, rungsFor } from './plan.js';
 import type { HAProxyReport, ListenerReport, PlanReport, PreflightReport } from './reports.js';
 import { type Reservations, ephemeralFacts, readReservations } from './reserve.js';
 import { stopTimes } from './stop-times.js';
-import { socketsServedBy } from './survey.js';
 
 type Context = Pick<HostContext, 'kernel' | 'haproxy' | 'ledger' | 'settings' | 'state'>;
 export interface Checked {
@@ -66,14 +65,13 @@ export async function preflightEndpoints(
   const listeners = endpoints.map((endpoint) =>
     describe(endpoint, verdicts.get(endpointKey(endpoint)) ?? { kind: 'free' }),
   );
-  const served = running ? (await socketsServedBy(context.kernel, running.worker)).length : 0;
   return {
     ok: listeners.every(({ servable }) => servable),
     listeners,
     unknown: [],
     conflicts: [],
     ephemeral: ephemeralFacts(reservations),
-    ...(running ? { running: haproxyReport(running, served, stoppedAt) } : {}),
+    ...(running ? { running: haproxyReport(running, undefined, stoppedAt) } : {}),
     warnings: [],
   };
 }
@@ -97,7 +95,7 @@ export async function planConfiguration(
 
 export function haproxyReport(
   running: RunningHAProxy,
-  listening: number,
+  listening: number | undefined,
   stoppedAt: ReadonlyMap<number, string>,
 ): HAProxyReport {
   return {
@@ -105,7 +103,7 @@ export function haproxyReport(
     ...(running.master ? { masterPid: running.master.pid } : {}),
     mode: running.mode,
     startedAt: running.worker.startedAt,
-    listening,
+    ...(listening === undefined ? {} : { listening }),
     draining: running.draining.map(({ pid, startedAt }) => {
       const since = stoppedAt.get(pid);
       return { pid, startedAt, ...(since === undefined ? {} : { since }) };

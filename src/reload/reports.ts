@@ -53,7 +53,8 @@ export interface HAProxyReport {
   readonly mode: 'standalone' | 'master-worker';
   readonly version?: string;
   readonly startedAt: string;
-  readonly listening: number;
+  /** Listening sockets; a preflight of bare endpoints, which must be fast, does not count them. */
+  readonly listening?: number;
   readonly draining: readonly {
     readonly pid: number;
     readonly startedAt: string;

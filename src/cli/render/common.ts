@@ -20,7 +20,7 @@ export function runningLines(running: HAProxyReport | undefined, style: Style): 
   const master = masterPid === undefined ? '' : `, master ${masterPid}`;
   const lines = [
     `HAProxy${version === undefined ? '' : ` ${version}`}, process ${pid}${master} (${mode}), since ` +
-      `${localTime(startedAt)}, ${listening} listening`,
+      `${localTime(startedAt)}${listening === undefined ? '' : `, ${listening} listening`}`,
   ];
   for (const old of draining) {
     const since = old.since === undefined ? `started ${localTime(old.startedAt)}` : `since ${localTime(old.since)}`;
