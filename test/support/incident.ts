@@ -152,7 +152,8 @@ export class Incident {
       sockets: (await lab.exec('ss', ['-tuanHe'])).split('\n').map(withoutTimer).sort(),
       files: filesOf(lab.directory).filter(([name]) => !/^state(\/|$)/.test(name)),
       processes: lab.haproxies().map(({ pid, startTicks }) => `${pid} ${startTicks}`),
-      state: filesOf(this.stateDir),
+      // But for the note of how the last reload went, which is what a failed one is to leave.
+      state: filesOf(this.stateDir).filter(([name]) => name !== 'attempt.json'),
     };
   }
 }

@@ -175,6 +175,35 @@ describe('the other verbs', () => {
     );
   });
 
+  const refused = {
+    code: 'BERTH_CONFIG_REFUSED',
+    step: 'check',
+    message: "site.cfg:3: unknown keyword 'no'",
+    advice: 'Correct the lines that HAProxy names',
+  };
+
+  it('status: why an older generation serves than was asked for', async () => {
+    const lastAttempt = {
+      at: '2026-08-07T14:02:00.000Z',
+      reason: 'reload',
+      outcome: 'failed' as const,
+      sources: ['/etc/haproxy'],
+      error: refused,
+      instead: 16,
+    };
+    const text = await printed(['status'], { status: { ...sample.status, lastAttempt } });
+    expect(text).toContain('/etc/haproxy; generation 16 serves instead');
+    expect(text).toContain("site.cfg:3: unknown keyword 'no'");
+    expect(text).toContain('(BERTH_CONFIG_REFUSED, step check)');
+  });
+
+  it('reload: the last good generation serves instead, which is a failure all the same', async () => {
+    const report = { ...sample.reload, insteadOf: { sources: ['/etc/haproxy'], error: refused } };
+    const host = sample.testHost(sample.sampleBerth({ reload: () => Promise.resolve(report) }));
+    expect(await run(['reload', '/etc/haproxy'], host)).toBe(4);
+    expect(host.out()).toContain('/etc/haproxy cannot be served: site.cfg:3');
+  });
+
   it('status: what is missing, by name', async () => {
     const status = {
       ...sample.status,

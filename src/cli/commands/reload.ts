@@ -1,3 +1,4 @@
+import { ERROR_TABLE, type ErrorCode } from '../../errors.js';
 import type { ReloadReport } from '../../reload/reports.js';
 import { EXIT_NOT_ALL_SERVED, EXIT_OK } from '../exits.js';
 import { declareAllFlag, declareDirectoryFlag, declareReloadFlags } from '../flags.js';
@@ -51,5 +52,8 @@ export const reload: Verb = {
 
 /** Served in part is worth knowing for a script: it exits as preflight would have. */
 export function reloadOutcome(verb: 'reload' | 'rollback', report: ReloadReport): Outcome {
-  return outcome(verb, report, report.outcome === 'served' ? EXIT_OK : EXIT_NOT_ALL_SERVED, renderReload);
+  const { insteadOf } = report;
+  // Something serves, but not what was asked for: that failed, and its status says how.
+  const failed = insteadOf && ERROR_TABLE[insteadOf.error.code as ErrorCode].exit;
+  return outcome(verb, report, failed ?? (report.outcome === 'served' ? EXIT_OK : EXIT_NOT_ALL_SERVED), renderReload);
 }

@@ -20,6 +20,12 @@ export function renderReload(report: ReloadReport, style: Style): string[] {
     ]),
     report.repairs.map((repair) => `${colour.yellow('repaired')}  ${repair}`),
     warningLines(report.warnings, style),
+    report.insteadOf
+      ? [
+          colour.red(`${report.insteadOf.sources.join(' ')} cannot be served: ${report.insteadOf.error.message}`),
+          `${report.insteadOf.error.advice} (${report.insteadOf.error.code}). Nothing served, so the last good generation does.`,
+        ]
+      : [],
     [summary(report, style), ...facts(report, style)],
   );
 }

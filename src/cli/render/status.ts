@@ -1,5 +1,6 @@
 import type {
   AgentReport,
+  AttemptReport,
   DoctorReport,
   Finding,
   ReservationsReport,
@@ -39,8 +40,20 @@ export function renderStatus(report: StatusReport, style: Style): string[] {
         : [`${colour.yellow('unfinished')}  ${unfinished}; the next reload recovers it`]),
       ...(lock === undefined ? [] : [`working  process ${lock.pid}: ${lock.doing}`]),
     ],
+    report.lastAttempt ? attemptLines(report.lastAttempt, style) : [],
     report.agent ? agentLines(report.agent, style) : [],
   );
+}
+
+/** Nothing where it went as asked: the generation says so. */
+function attemptLines({ at, error, instead, sources }: AttemptReport, { colour }: Style): string[] {
+  if (!error) return [];
+  const serves = instead === undefined ? 'what served before serves on' : `generation ${instead} serves instead`;
+  return [
+    `${colour.red('failed')}   ${localTime(at)}: ${sources.join(' ')}; ${serves}`,
+    `         ${error.message}`,
+    `         ${error.advice} (${error.code}, step ${error.step})`,
+  ];
 }
 
 function agentLines(
