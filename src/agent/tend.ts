@@ -36,7 +36,7 @@ export async function tend(care: Care, options: TendOptions): Promise<void> {
     care.figures.reserved(state);
     if (state.reasserted !== '') care.tell({ type: 'reservations-reasserted', ports: state.reasserted });
   });
-  await step(care, 'old processes', () => tendOldProcesses(care, context));
+  await step(care, 'old processes', () => tendOldProcesses(care, context, options));
   // Stopped on purpose, or given up: only a demand starts it again.
   if (isHalted(context.state) || ['stopped', 'failed'].includes(care.figures.phase)) return;
   if (serves) await step(care, 'listeners', () => tendListeners(care, context, options));
@@ -83,7 +83,7 @@ async function tendListeners(care: Care, context: HostContext, { apply }: TendOp
   const serving = await openGeneration(context.state, (await servingNumber(context.state)) ?? 0);
   const { sources, workingDirectory } = serving.meta;
   const reason = `${freed.length} quarantined listeners can be served`;
-  await apply({ sources, reason, ...(workingDirectory === undefined ? {} : { workingDirectory }) });
+  await quietly(apply({ sources, reason, ...(workingDirectory === undefined ? {} : { workingDirectory }) }));
 }
 
 /** The generation that serves, once more. */
@@ -95,16 +95,22 @@ async function reloadServing(care: Care, reason: string): Promise<void> {
   });
 }
 
-async function tendOldProcesses(care: Care, context: HostContext): Promise<void> {
+/** Whoever comes or goes is noticed at once; connections are counted in a thorough look, every descriptor being one step. */
+async function tendOldProcesses(care: Care, context: HostContext, { thorough }: TendOptions): Promise<void> {
   const own = care.keeper.owner;
   const others = (await context.kernel.haproxyProcesses()).filter(
     ({ pid, ppid }) => pid !== own?.pid && pid !== own?.ppid && ppid !== own?.pid,
   );
   if (others.length === 0) {
     care.figures.oldProcesses = [];
+    care.lastProcesses = undefined;
     return;
   }
-  const { processes: all } = await processes(context, { connections: 'old' });
+  const who = others.map(({ pid, startTicks }) => `${pid}:${startTicks}`).join();
+  if (thorough || care.lastProcesses?.others !== who) {
+    care.lastProcesses = { others: who, all: (await processes(context, { connections: 'old' })).processes };
+  }
+  const { all } = care.lastProcesses;
   care.figures.oldProcesses = all.filter(({ role }) => role === 'draining' || role === 'stray');
   const decision = drainPolicy(care.oldProcesses.look(all), care.settings.drain);
   care.oldProcesses.told(decision);
@@ -117,7 +123,12 @@ async function tendSources(care: Care, options: TendOptions, serves: boolean): P
   if (sources.length === 0) return;
   const mark = await fingerprint(sources);
   if (!options.mayApply(mark) || (serves && care.isApplied(sources, mark))) return;
-  await options.apply({ reason: serves ? 'source changed' : 'nothing serves' });
+  await quietly(options.apply({ reason: serves ? 'source changed' : 'nothing serves' }));
+}
+
+/** A reload tells its failure itself. */
+async function quietly(work: Promise<unknown>): Promise<void> {
+  await work.catch(() => undefined);
 }
 
 /** One part that fails keeps the others from nothing. */
