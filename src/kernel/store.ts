@@ -67,22 +67,18 @@ let last: Promise<void> = Promise.resolve();
 let waiting = 0;
 
 /** One message; at once where nobody waits and the service manager keeps up: its queue is short (net.unix.max_dgram_qlen). */
-function tell(socket: string, message: string, descriptors: Int32Array): Promise<void> {
-  try {
-    if (waiting === 0 && isTaken(socket, message, descriptors)) return Promise.resolve();
-    const copies = native().copyDescriptors(descriptors);
-    waiting++;
-    const turn = last.then(() => insist(socket, message, copies));
-    last = turn
-      .catch(() => undefined)
-      .finally(() => {
-        waiting--;
-        native().closeDescriptors(copies);
-      });
-    return turn;
-  } catch (error) {
-    return Promise.reject(error);
-  }
+async function tell(socket: string, message: string, descriptors: Int32Array): Promise<void> {
+  if (waiting === 0 && isTaken(socket, message, descriptors)) return;
+  const copies = native().copyDescriptors(descriptors);
+  waiting++;
+  const turn = last.then(() => insist(socket, message, copies));
+  last = turn
+    .catch(() => undefined)
+    .finally(() => {
+      waiting--;
+      native().closeDescriptors(copies);
+    });
+  return turn;
 }
 
 async function insist(socket: string, message: string, descriptors: Int32Array): Promise<void> {
