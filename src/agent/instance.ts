@@ -147,6 +147,7 @@ export class OpenInstance implements Instance {
     const whole = thorough || ++this.#rounds % THOROUGH === 0;
     return this.#turn(`${this.name} reconcile ${whole}`, 'reconcile', async () => {
       try {
+        await this.#watch?.refresh();
         await tend(this.#care, {
           thorough: whole,
           mayApply: (mark) => this.#mayApply(mark),
