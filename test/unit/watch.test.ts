@@ -28,7 +28,11 @@ class Watched {
   readonly #events = new EventEmitter();
   watch: Watch | undefined;
 
-  static async on(sources: readonly string[], { delayMs = 5, seen = () => '' } = {}): Promise<Watched> {
+  static async on(
+    sources: readonly string[],
+    options: { readonly delayMs?: number; readonly seen?: () => string } = {},
+  ): Promise<Watched> {
+    const { delayMs = 5, seen = () => '' } = options;
     const watched = new Watched();
     watched.watch = await watchSources(sources, {
       delayMs,
