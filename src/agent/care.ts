@@ -8,6 +8,7 @@ import type { HostContext } from '../reload/context.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
 import { servingNumber } from '../reload/generations.js';
 import { isHalted } from '../reload/halt.js';
+import type { HostProcess } from '../reload/processes.js';
 import { isAlive } from '../reload/prove.js';
 import { reload } from '../reload/reload.js';
 import type { ReloadReport, StopReport } from '../reload/reports.js';
@@ -55,6 +56,8 @@ export class Care {
   readonly restarts = new Restarts();
   readonly figures = new Figures();
   readonly oldProcesses = new OldProcesses();
+  /** The last look at all HAProxies, and which others there were than the serving one. */
+  lastProcesses: { readonly others: string; readonly all: readonly HostProcess[] } | undefined;
   #applied: Applied | undefined;
   #mode: 'standalone' | 'master-worker' = 'standalone';
   /** Berth started it: its command line names a generation. */
@@ -136,6 +139,7 @@ export class Care {
       await this.#bringBack(context);
       return reload(context, { sources, workingDirectory, reason, orLastGood: true });
     });
+    this.restarts.forget();
     if (!report.insteadOf) await this.#remember({ sources, fingerprint: mark, generation: report.generation });
     return report;
   }
@@ -157,6 +161,7 @@ export class Care {
     { policy, observer }: Own,
     work: (context: HostContext) => Promise<ReloadReport>,
   ): Promise<ReloadReport> {
+    this.figures.doing ??= `reload: ${reason}`;
     const begin = performance.now();
     const { owner } = this.keeper;
     const ms = () => Math.round(performance.now() - begin);
@@ -170,7 +175,6 @@ export class Care {
     });
     try {
       const report = await work(context);
-      this.restarts.forget();
       this.figures.reloaded(reason, ms(), report);
       this.tell({ type: 'reload-ended', reason, ms: ms(), report });
       return report;
@@ -181,6 +185,7 @@ export class Care {
       throw error;
     } finally {
       await this.#followAny(context, owner);
+      this.figures.doing = undefined;
     }
   }
 

@@ -10,7 +10,15 @@ import { unixListenerAt } from './unix.js';
 import { Namespaces, probeAll } from './probe.js';
 import { processesNamed, processInfo } from './process.js';
 import { ephemeralRange, readSysctl, reservedPorts, writeReservedPorts } from './reserved-ports.js';
-import { boundSockets, destroySocket, NOT_SILENT, readTable, type SocketTable, type TableSource } from './sockets.js';
+import {
+  boundSockets,
+  CONNECTIONS,
+  destroySocket,
+  NOT_SILENT,
+  readTable,
+  type SocketTable,
+  type TableSource,
+} from './sockets.js';
 
 const HAPROXY_COMM = 'haproxy';
 
@@ -53,6 +61,8 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
       return (await Promise.all([boundSockets(id, tables, asked), ...elsewhere])).flat();
     },
     socketsOnPorts: async (transport, ports) => (await readTable(id, { transport, ports, source: tables })).rows(),
+    connectionPorts: async (inodes) =>
+      (await readTable(id, { transport: 'tcp', states: CONNECTIONS, source: tables })).portsOf(new Set(inodes)),
     snapshot: ({ silent = true } = {}) =>
       readTable(id, { transport: 'tcp', source: tables, ...(silent ? {} : { states: NOT_SILENT }) }),
     owners: (inodes, hint) => findOwners(id, inodes, hint),

@@ -23,11 +23,15 @@ const STATES: readonly (SocketState | undefined)[] = [
   'BOUND',
 ];
 
+const TIME_WAIT = 6;
+const CLOSED = 7;
 const LISTEN = 10;
 const BOUND = 13;
 const UDP_UNCONNECTED = 7;
 const TIMER_TIME_WAIT = 3;
 const ALL_STATES = 0xffffffff;
+/** What a process can hold and what is no listener. */
+export const CONNECTIONS = (ALL_STATES & ~((1 << TIME_WAIT) | (1 << CLOSED) | (1 << LISTEN) | (1 << BOUND))) >>> 0;
 export const NOT_SILENT = (ALL_STATES & ~(1 << BOUND)) >>> 0;
 
 /** Bytes of struct SocketRow (native/kernel.h). */
@@ -98,6 +102,16 @@ export class SocketTable {
       ...(this.#bytes[at + 71] === TIMER_TIME_WAIT ? { expiresMs: this.#words[(at + 56) / 4] ?? 0 } : {}),
       ...(cgroup === 0n ? {} : { cgroupId: cgroup.toString() }),
     };
+  }
+
+  /** inode → local port, of those of these inodes that are there. */
+  portsOf(inodes: ReadonlySet<number>): Map<number, number> {
+    const found = new Map<number, number>();
+    for (let i = 0; i < this.length; i++) {
+      const inode = this.inode(i);
+      if (inodes.has(inode)) found.set(inode, this.localPort(i));
+    }
+    return found;
   }
 
   rows(): SocketRow[] {

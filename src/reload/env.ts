@@ -48,6 +48,8 @@ export interface Kernel {
   boundSockets(namespaces?: readonly string[], options?: { readonly silent?: boolean }): Promise<SocketRow[]>;
   /** Every socket in any state with one of these local ports, IPv4 and IPv6; one filtered dump. */
   socketsOnPorts(transport: 'tcp' | 'udp', ports: readonly number[]): Promise<SocketRow[]>;
+  /** Of TCP connections with these inodes the local port of each, whatever their number; one dump. */
+  connectionPorts(inodes: Iterable<number>): Promise<Map<number, number>>;
   /** inode → who holds it; searches `hint` pids first, then processes of `comm` haproxy, then all. One pass for all. */
   owners(inodes: readonly number[], hint?: readonly number[]): Promise<Map<number, SocketOwner[]>>;
   /** All sockets of a process: inode → descriptor numbers there. */

@@ -163,24 +163,18 @@ function meets(endpoint: InetEndpoint, places: ReadonlyMap<number, readonly Inet
   return places.get(endpoint.port)?.some((place) => overlap(place, endpoint)) === true;
 }
 
-const EVERY_PORT = Array.from({ length: 65_535 }, (_, at) => at + 1);
-
 /** pid → local port of each of its TCP connections; one dump for all. */
 async function connectedPorts(kernel: Kernel, pids: readonly number[]): Promise<Map<number, number[]>> {
-  const found = new Map<number, number[]>();
-  if (pids.length === 0) return found;
-  const holders = new Map<number, number[]>();
-  for (const pid of pids) {
-    // A process that ends meanwhile, or may not be looked into, has none that can be told.
-    const inodes = await kernel.socketsOf(pid).catch(() => new Map<number, number[]>());
-    for (const inode of inodes.keys()) push(holders, inode, pid);
-  }
-  if (holders.size === 0) return found;
-  for (const { inode, state, localPort } of await kernel.socketsOnPorts('tcp', EVERY_PORT)) {
-    if (state === 'LISTEN' || state === 'CLOSE') continue;
-    for (const pid of holders.get(inode) ?? []) push(found, pid, localPort);
-  }
-  return found;
+  const held = await Promise.all(
+    pids.map(async (pid) => {
+      // A process that ends meanwhile, or may not be looked into, has none that can be told.
+      const inodes = await kernel.socketsOf(pid).catch(() => new Map<number, number[]>());
+      return [pid, [...inodes.keys()]] as const;
+    }),
+  );
+  const inodes = held.flatMap(([, some]) => some);
+  const ports = inodes.length === 0 ? new Map<number, number>() : await kernel.connectionPorts(inodes);
+  return new Map(held.map(([pid, some]) => [pid, some.flatMap((inode) => ports.get(inode) ?? [])]));
 }
 
 function push<K, V>(lists: Map<K, V[]>, key: K, item: V): void {

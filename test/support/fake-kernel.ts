@@ -36,6 +36,15 @@ export function fakeKernel(staged: Staged): Kernel & { readonly calls: Calls } {
         rows.filter((row) => row.transport === transport && ports.includes(row.localPort) && row.state !== 'BOUND'),
       );
     },
+    connectionPorts: (inodes) => {
+      const wanted = new Set(inodes);
+      const connected = rows.filter(
+        ({ transport, state, inode }) =>
+          transport === 'tcp' && wanted.has(inode) && !['LISTEN', 'BOUND', 'CLOSE', 'TIME_WAIT'].includes(state),
+      );
+      calls.dumps.push('connections');
+      return Promise.resolve(new Map(connected.map(({ inode, localPort }) => [inode, localPort])));
+    },
     owners: (inodes) => {
       calls.owners.push([...inodes]);
       const known = inodes.flatMap((inode) => {
