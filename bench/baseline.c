@@ -1,10 +1,12 @@
 /*
  * What Berth is measured against, without Berth: the same system calls in a bare loop, other programs under a clock,
- * and a crowd of connections. Built by bench/core.mjs with cc -O2.
+ * and a crowd of connections. Built by the benches with cc -O2.
  *
  *   baseline probe ADDRESS FIRST COUNT BATCH   bind, set both reuse options, close; prints nanoseconds
  *   baseline time PROGRAM ARGUMENT...          runs it with no output; prints nanoseconds
  *   baseline crowd PROCESSES CONNECTIONS       both ends of that many connections in each process, until stdin ends
+ *   baseline through ADDRESS FIRST COUNT CONNECTIONS BACKEND-PORT
+ *                                              clients and backend of a HAProxy with COUNT listeners, until stdin ends
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -108,6 +110,32 @@ static void hold(int number, int connections) {
   }
 }
 
+static void say_ready(void) {
+  char byte;
+  puts("ready");
+  fflush(stdout);
+  while (read(0, &byte, 1) > 0) continue;
+}
+
+/* Clients of `count` listeners from `first` on, each through to `port`, where its backend accepts it: one at a time. */
+static void through(const char *address, int first, int count, int connections, int port) {
+  struct linger reset = {.l_onoff = 1, .l_linger = 0};
+  int one = 1;
+  int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in backend = address_of(inet_addr(address), port);
+  if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0) die("setsockopt");
+  if (bind(listener, (struct sockaddr *)&backend, sizeof backend) != 0 || listen(listener, 128) != 0) die("listen");
+  for (int i = 0; i < connections; i++) {
+    struct sockaddr_in server = address_of(inet_addr(address), first + i % count);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) die("socket");
+    if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) != 0) die("setsockopt");
+    if (connect(fd, (struct sockaddr *)&server, sizeof server) != 0) die("connect");
+    if (accept4(listener, NULL, NULL, SOCK_CLOEXEC) < 0) die("accept");
+  }
+  say_ready();
+}
+
 /* The children live until their parent closes `life`, or is gone. */
 static void crowd(int processes, int connections) {
   int ready[2], life[2];
@@ -127,9 +155,7 @@ static void crowd(int processes, int connections) {
   for (int i = 0; i < processes; i++) {
     if (read(ready[0], &byte, 1) != 1) die("a process of the crowd ended");
   }
-  puts("ready");
-  fflush(stdout);
-  while (read(0, &byte, 1) > 0) continue;
+  say_ready();
   close(life[1]);
   while (wait(NULL) > 0) continue;
 }
@@ -145,6 +171,11 @@ int main(int argc, char **argv) {
     crowd(atoi(argv[2]), atoi(argv[3]));
     return 0;
   }
-  fprintf(stderr, "usage: baseline probe ADDRESS FIRST COUNT BATCH | time PROGRAM... | crowd PROCESSES CONNECTIONS\n");
+  if (argc == 7 && strcmp(argv[1], "through") == 0) {
+    through(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
+    return 0;
+  }
+  fprintf(stderr, "usage: baseline probe ADDRESS FIRST COUNT BATCH | time PROGRAM... | crowd PROCESSES CONNECTIONS |\n"
+                  "       through ADDRESS FIRST COUNT CONNECTIONS BACKEND-PORT\n");
   return 2;
 }

@@ -2,17 +2,13 @@
  * How fast Berth is, each time against the program that does just that and no more; see README.md beside this file.
  * Runs itself once more in network, pid and mount namespaces of its own: when that process ends, all of it ends.
  */
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { openBerth } from '../dist/index.js';
-import { BERTH, Balancer, berthOnce, buildBaseline, clocked, configuration, crowd, namespace } from './lab.mjs';
-import { Results, inTurn, median } from './measure.mjs';
+import { runBench, versionOf } from './harness.mjs';
+import { BERTH, Balancer, berthOnce, clocked, configuration, crowd, namespace } from './lab.mjs';
+import { inTurn, median } from './measure.mjs';
 
 const HELP = `usage: npm run bench -- [options]      or: node bench/core.mjs [options]
 
@@ -35,21 +31,7 @@ const CROWD = /** @type {const} */ ([12, 8400]);
 /** Where listeners stand whose ports no connection of the crowd can have. */
 const PROBED = { address: '127.0.0.1', first: 2000 };
 
-const { values: options } = parseArgs({
-  options: {
-    haproxy: { type: 'string', default: 'haproxy' },
-    rounds: { type: 'string', default: '9' },
-    only: { type: 'string' },
-    help: { type: 'boolean', default: false },
-    // Given by this program to itself.
-    inside: { type: 'boolean', default: false },
-  },
-});
-
-const say = (/** @type {string} */ text) => process.stderr.write(`${text}\n`);
-const rounds = Number(options.rounds);
-
-/** @typedef {{ baseline: string, directory: string, haproxy: string, results: Results }} Bench */
+/** @typedef {import('./harness.mjs').Bench} Bench */
 
 const probed = (/** @type {number} */ count) => ({ ...PROBED, count, batch: Math.min(count, BATCH) });
 
@@ -60,7 +42,7 @@ function probeLoop(/** @type {Bench} */ { baseline }, /** @type {number} */ coun
 
 /** Guards against the bare loop of the same system calls, then Berth with the crowd against Berth without. */
 async function probe(/** @type {Bench} */ bench) {
-  const { baseline, results } = bench;
+  const { baseline, rounds, results } = bench;
   for (const count of [LISTENERS, MANY]) {
     const times = await inTurn(rounds, {
       ours: () => berthOnce('probe', probed(count)),
@@ -110,7 +92,7 @@ async function probe(/** @type {Bench} */ bench) {
 }
 
 /** 2000 kept listeners and a new one, the whole command, against HAProxy's own reload. */
-async function reload(/** @type {Bench} */ { baseline, directory, haproxy, results }) {
+async function reload(/** @type {Bench} */ { baseline, directory, haproxy, rounds, results }) {
   const spaces = [await namespace(), await namespace(), await namespace()];
   const [ours, bare, warm] = spaces.map(
     ({ netns }, index) =>
@@ -169,7 +151,7 @@ async function reload(/** @type {Bench} */ { baseline, directory, haproxy, resul
 }
 
 /** All listeners of one file of 20000 against `haproxy -c` on it. */
-async function read(/** @type {Bench} */ { baseline, directory, haproxy, results }) {
+async function read(/** @type {Bench} */ { baseline, directory, haproxy, rounds, results }) {
   const file = join(directory, 'many.cfg');
   const count = 20_000;
   writeFileSync(file, configuration({ address: '127.0.0.1', first: 10_000, count }));
@@ -188,7 +170,7 @@ async function read(/** @type {Bench} */ { baseline, directory, haproxy, results
 }
 
 /** The kernel's tables among 100k connections, against ss. */
-async function tables(/** @type {Bench} */ { baseline, directory, haproxy, results }) {
+async function tables(/** @type {Bench} */ { baseline, directory, haproxy, rounds, results }) {
   const balancer = new Balancer({ directory: join(directory, 'tables'), haproxy, listeners: LISTENERS });
   await balancer.start(baseline);
   const { pid } = balancer;
@@ -221,44 +203,4 @@ async function tables(/** @type {Bench} */ { baseline, directory, haproxy, resul
   balancer.stop();
 }
 
-function versionOf(/** @type {string} */ haproxy) {
-  const text = execFileSync(haproxy, ['-v'], { encoding: 'utf8' });
-  const [, version = '', major, minor] = /version ((\d+)\.(\d+)\S*)/.exec(text) ?? [];
-  return { major: Number(major), minor: Number(minor), text: version };
-}
-
-const PARTS = { probe, reload, read, tables };
-
-async function main() {
-  execFileSync('ip', ['link', 'set', 'lo', 'up']);
-  const directory = mkdtempSync(join(tmpdir(), 'berth-bench-'));
-  try {
-    const bench = { baseline: buildBaseline(directory), directory, haproxy: options.haproxy, results: new Results() };
-    const kernel = execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim();
-    const haproxy = versionOf(options.haproxy).text;
-    process.stdout.write(`${JSON.stringify({ kernel, haproxy, node: process.version, rounds })}\n`);
-    for (const [name, part] of Object.entries(PARTS)) {
-      if (options.only !== undefined && options.only !== name) continue;
-      say(`bench: ${name}`);
-      await part(bench);
-    }
-    process.stdout.write(`\n${bench.results.table()}\n`);
-    process.exitCode = bench.results.allMet ? 0 : 1;
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-async function runInside() {
-  const flags = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
-  const own = [process.execPath, fileURLToPath(import.meta.url), '--inside', ...process.argv.slice(2)];
-  const child = spawn('unshare', [...flags, '--', ...own], { stdio: 'inherit' });
-  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => child.kill('SIGKILL'));
-  const [status] = await once(child, 'exit');
-  process.exitCode = status ?? 130;
-}
-
-if (options.help) process.stdout.write(HELP);
-else if (options.inside) await main();
-else await runInside();
-process.exit();
+await runBench({ url: import.meta.url, help: HELP, rounds: 9, parts: { probe, reload, read, tables } });

@@ -53,14 +53,26 @@ export async function namespace() {
 }
 
 /** `processes` × `connections` connections, both ends here; resolves when all stand. */
-export async function crowd(
+export function crowd(
   /** @type {string} */ baseline,
   /** @type {number} */ processes,
   /** @type {number} */ connections,
 ) {
-  const child = spawn(baseline, ['crowd', String(processes), String(connections)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  return gather(baseline, ['crowd', String(processes), String(connections)]);
+}
+
+/**
+ * Connections of clients to listeners of a HAProxy, each of which it connects to its backend; resolves when all stand.
+ * @param {string} baseline
+ * @param {{ address: string, first: number, count: number, connections: number, backend: number }} which `backend`: a port
+ */
+export function crowdThrough(baseline, { address, first, count, connections, backend }) {
+  return gather(baseline, ['through', address, ...[first, count, connections, backend].map(String)]);
+}
+
+/** @param {string} baseline @param {string[]} words */
+async function gather(baseline, words) {
+  const child = spawn(baseline, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   const answer = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
   if (!String(answer[0]).startsWith('ready')) throw new Error('the crowd did not come together');
   return async () => {

@@ -4,11 +4,13 @@ import process from 'node:process';
 /**
  * @typedef {object} Result
  * @property {string} name
- * @property {number} ours milliseconds
+ * @property {number} ours
+ * @property {string} unit of `ours` and `peer`: milliseconds, where nothing else is said
  * @property {string} [against] what the peer is
- * @property {number} [peer] milliseconds
+ * @property {number} [peer]
  * @property {number} [ratio] ours / peer
  * @property {number} [goal] largest ratio
+ * @property {number} [most] largest value of `ours`
  * @property {boolean} [met]
  * @property {Record<string, unknown>} [details]
  */
@@ -46,19 +48,25 @@ export class Results {
   /** @type {Result[]} */
   #results = [];
 
-  /** @param {{ name: string, ours: number, against?: string, peer?: number, goal?: number, details?: Record<string, unknown> }} measured */
-  add({ name, ours, against, peer, goal, details }) {
+  /** @param {{ name: string, ours: number, unit?: string, against?: string, peer?: number, goal?: number, most?: number, details?: Record<string, unknown> }} measured */
+  add({ name, ours, unit = 'ms', against, peer, goal, most, details }) {
     const ratio = peer === undefined ? undefined : ours / peer;
-    const met = ratio === undefined || goal === undefined ? undefined : ratio <= goal;
+    const held = [
+      ...(ratio === undefined || goal === undefined ? [] : [ratio <= goal]),
+      ...(most === undefined ? [] : [ours <= most]),
+    ];
+    const met = held.length === 0 ? undefined : !held.includes(false);
     const rounded = (/** @type {number | undefined} */ value) =>
       value === undefined ? undefined : Number(value.toPrecision(4));
     const result = {
       name,
       ours: rounded(ours) ?? NaN,
+      unit,
       against,
       peer: rounded(peer),
       ratio: rounded(ratio),
       goal,
+      most,
       met,
       details,
     };
@@ -70,18 +78,21 @@ export class Results {
     return this.#results.every(({ met }) => met !== false);
   }
 
-  /** Milliseconds, side by side. */
+  /** Side by side. */
   table() {
-    const rows = this.#results.map(({ name, ours, against, peer, ratio, goal, met }) => [
+    const rows = this.#results.map(({ name, ours, unit, against, peer, ratio, goal, most, met }) => [
       name,
-      ours.toFixed(1),
+      amount(ours, unit),
       against ?? '',
-      peer?.toFixed(1) ?? '',
+      peer === undefined ? '' : amount(peer, unit),
       ratio?.toFixed(2) ?? '',
-      goal === undefined ? '' : `<= ${goal}`,
+      [goal?.toString(), most === undefined ? undefined : amount(most, unit)]
+        .filter((bound) => bound !== undefined)
+        .map((bound) => `<= ${bound}`)
+        .join(', '),
       met === undefined ? '' : met ? 'yes' : 'NO',
     ]);
-    const all = [['what', 'berth ms', 'against', 'peer ms', 'ratio', 'goal', 'met'], ...rows];
+    const all = [['what', 'berth', 'against', 'peer', 'ratio', 'goal', 'met'], ...rows];
     const widths = all[0]?.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0))) ?? [];
     return all
       .map((row) =>
@@ -92,4 +103,8 @@ export class Results {
       )
       .join('\n');
   }
+}
+
+function amount(/** @type {number} */ value, /** @type {string} */ unit) {
+  return `${value.toFixed(value < 1 ? 3 : 1)} ${unit}`;
 }
