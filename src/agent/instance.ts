@@ -145,7 +145,7 @@ export class OpenInstance implements Instance {
 
   #look(thorough: boolean): Promise<void> {
     const whole = thorough || ++this.#rounds % THOROUGH === 0;
-    return this.#turn(`${this.name} reconcile ${whole}`, 'reconcile', async () => {
+    return this.#queue.run(`${this.name} reconcile ${whole}`, async () => {
       try {
         await this.#watch?.refresh();
         await tend(this.#care, {
