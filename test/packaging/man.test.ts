@@ -11,7 +11,7 @@ interface Page {
 // A plain script, with its types in comments.
 const { manual, PAGES } = (await import(new URL('../../scripts/man.mjs', import.meta.url).href)) as {
   readonly PAGES: readonly Page[];
-  manual(page: Page, text: string, release: { version: string; date: string }): string;
+  readonly manual: (page: Page, text: string, release: { version: string; date: string }) => string;
 };
 
 const release = { version: '1.2.3', date: '2026-01-31' };
