@@ -53,7 +53,7 @@ describeInNamespaces('probe', () => {
   test('HAProxy binds beside a guard, others do not', async () => {
     await guard(40000);
     expect(await outcome(40000)).toBe('beside');
-    await expect(holder.listen('127.0.0.1', 40000)).resolves.toEqual({ port: 40000 });
+    await expect(holder.listen('127.0.0.1', 40000)).resolves.toMatchObject({ port: 40000 });
     expect(await outcome(40000)).toBe('busy');
   });
 
