@@ -74,6 +74,7 @@ class OpenAgent implements Agent {
   #notifier: Notifier | undefined;
   #reaper: NodeJS.Timeout | undefined;
   #ends: (() => void)[] = [];
+  #stopped: Promise<void> | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -133,7 +134,13 @@ class OpenAgent implements Agent {
     this.#notifier.ready();
   }
 
-  async stop(): Promise<void> {
+  /** A second call waits for the end that the first one began. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopOnce();
+    return this.#stopped;
+  }
+
+  async #stopOnce(): Promise<void> {
     this.#notifier?.stopping();
     clearInterval(this.#reaper);
     await this.#server?.close();
@@ -229,7 +236,7 @@ class OpenAgent implements Agent {
     for (const [name, sockets] of this.#stored) {
       if (settings.has(name)) continue;
       any?.closeDescriptors(sockets.map(({ descriptor }) => descriptor));
-      for (const { inode } of sockets) removeStored(`${name}.${inode}`);
+      for (const { inode } of sockets) void removeStored(`${name}.${inode}`);
     }
     this.#stored.clear();
   }

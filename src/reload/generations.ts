@@ -57,7 +57,14 @@ const manifestSchema = z.object({
 });
 
 const listenersSchema = z.array(
-  z.object({ endpoint: z.string(), section: z.string(), file: z.string(), line: z.int().nonnegative() }),
+  z.object({
+    endpoint: z.string(),
+    section: z.string(),
+    file: z.string(),
+    line: z.int().nonnegative(),
+    /** It was left out. */
+    quarantined: z.literal(true).optional(),
+  }),
 );
 
 export type GenerationMeta = z.infer<typeof metaSchema>;
@@ -201,8 +208,13 @@ export async function recordListeners(of: Generation, listeners: readonly Listen
   await writeState(join(of.directory, 'listeners.json'), listeners);
 }
 
-/** The recorded listeners; empty where none were recorded. */
+/** The recorded listeners that it serves; empty where none were recorded. */
 export async function readListeners(of: Generation): Promise<ListenerRecord[]> {
+  return (await readRecords(of)).filter(({ quarantined }) => quarantined !== true);
+}
+
+/** Those that were left out, too. */
+export async function readRecords(of: Generation): Promise<ListenerRecord[]> {
   try {
     return await readJson(join(of.directory, 'listeners.json'), listenersSchema);
   } catch (error) {

@@ -10,7 +10,7 @@ import {
 import type { Verdict } from '../model/verdict.js';
 import type { HostContext } from './context.js';
 import { verdictSentence } from './describe.js';
-import { type Generation, type ListenerRecord, openGeneration, readListeners, servingNumber } from './generations.js';
+import { type Generation, type ListenerRecord, openGeneration, readRecords, servingNumber } from './generations.js';
 import { isServable, rungsFor } from './plan.js';
 import { preflightEndpoints } from './preflight.js';
 import type { ConflictsReport, ListenerReport, ListenersReport, ListenerStateReport } from './reports.js';
@@ -34,7 +34,7 @@ export interface ListenersPage {
 export async function listeners(context: Context, { after, limit }: ListenersPage = {}): Promise<ListenersReport> {
   const generation = await servingGeneration(context);
   if (generation === undefined) return { total: 0, listeners: [] };
-  const records = byName(await readListeners(generation));
+  const records = byName(await readRecords(generation));
   const leftOut = generation.meta.quarantined.filter((name) => !records.has(name));
   const names = [...new Set([...records.keys(), ...leftOut])].sort(byCodeUnit);
   const from = after === undefined ? 0 : names.findIndex((name) => byCodeUnit(name, after) > 0);
@@ -88,10 +88,11 @@ async function servedInodes({ kernel, haproxy }: Context, names: readonly string
 }
 
 function stateOf(name: string, record: ListenerRecord | undefined, inode: number | undefined): ListenerStateReport {
-  // What was left out has no record: where it stood is not known any more.
+  // A generation of a Berth before this one has no record of what it left out.
   if (!record) return { name, section: '', state: 'quarantined' };
   const place: SourcePlace = { file: record.file, line: record.line };
   const about = { name, section: record.section, place };
+  if (record.quarantined) return { ...about, state: 'quarantined' };
   return inode === undefined ? { ...about, state: 'missing' } : { ...about, state: 'served', inode };
 }
 

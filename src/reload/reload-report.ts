@@ -62,11 +62,12 @@ export function quarantined({ bind, verdict, reason }: SecureStep): QuarantinedL
   return { name: formatEndpoint(bind.endpoint), section: bind.section, place: bind.place, verdict, sentence: reason };
 }
 
-/** For the history: every listener of the generation, as text. */
+/** For the history: every listener of the configuration, as text; what was left out says so. */
 export function listenerRecords({ listeners }: Reading, leftOut: readonly SecureStep[]): ListenerRecord[] {
   const gone = new Set(leftOut.map(({ bind }) => formatEndpoint(bind.endpoint)));
-  return listeners.binds.flatMap(({ endpoint, section, place }) => {
+  return listeners.binds.map(({ endpoint, section, place }) => {
     const name = formatEndpoint(endpoint);
-    return gone.has(name) ? [] : [{ endpoint: name, section, file: place.file, line: place.line }];
+    const { file, line } = place;
+    return { endpoint: name, section, file, line, ...(gone.has(name) ? { quarantined: true as const } : {}) };
   });
 }

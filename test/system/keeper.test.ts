@@ -36,7 +36,7 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy 
     const [host = '', port = ''] = bind.split(':');
     return lab.execPeer('timeout', ['5', 'bash', '-c', `exec 3<>/dev/tcp/${host}/${port} && echo connected`]).then(
       () => 'connected',
-      (error: { code?: number }) => (error.code === 124 ? 'hung' : 'refused'),
+      (error: unknown) => ((error as { code?: number }).code === 124 ? 'hung' : 'refused'),
     );
   };
   const killed = async (running: TestAgent, pid: number) => {
