@@ -19,7 +19,6 @@ import { policySchema, type Settings, withPolicy } from '../settings.js';
 import { type Applied, isSame, lastApplied, rememberApplied } from './applied.js';
 import type { AgentEvent, ReloadDemand, Unchanged } from './contract.js';
 import { Figures } from './figures.js';
-import { fingerprint } from './fingerprint.js';
 import { type DescriptorStore, Keeper } from './keeper.js';
 import { Life, type LifeEnvironment, type ProcessEnd, describeEnd, isDeliberate } from './life.js';
 import { OldProcesses } from './old-processes.js';
@@ -59,6 +58,8 @@ export class Care {
   /** The last look at all HAProxies, and which others there were than the serving one. */
   lastProcesses: { readonly others: string; readonly all: readonly HostProcess[] } | undefined;
   #applied: Applied | undefined;
+  /** The outline that the sources had when they were found to be what serves. */
+  settled: string | undefined;
   #mode: 'standalone' | 'master-worker' = 'standalone';
   /** Berth started it: its command line names a generation. */
   #ours = false;
@@ -122,8 +123,8 @@ export class Care {
     this.figures.serving(running.worker, this.keeper);
   }
 
-  /** @throws what {@link reload} throws; then what served before serves */
-  async apply(demand: ReloadDemand): Promise<ReloadReport | Unchanged> {
+  /** @param mark fingerprint of the sources @throws what {@link reload} throws; then what served before serves */
+  async apply(demand: ReloadDemand, mark: string): Promise<ReloadReport | Unchanged> {
     const { reason, ifChanged = false, policy, observer } = demand;
     const sources = demand.sources ?? this.settings.sources;
     if (sources.length === 0) {
@@ -132,7 +133,6 @@ export class Care {
         advice: 'Name them in the settings (sources) or in the request',
       });
     }
-    const mark = await fingerprint(sources);
     if (ifChanged && (await this.#isLive(sources, mark))) return this.#unchanged(reason);
     const workingDirectory = demand.workingDirectory ?? this.settings.haproxy.workingDirectory ?? '/';
     const report = await this.transact(reason, { policy, observer }, async (context) => {
@@ -276,6 +276,7 @@ export class Care {
 
   async #remember(applied: Applied): Promise<void> {
     this.#applied = applied;
+    this.settled = undefined;
     try {
       rememberApplied((await this.host.reading()).state, applied);
     } catch (error) {

@@ -24,8 +24,19 @@ const BYTES = 'latin1';
  * @throws BERTH_CONFIG_TOO_LARGE for more than 100000 files or 16 levels, BERTH_CONFIG_UNREADABLE where a source may not be
  *   looked at
  */
-export async function fingerprint(sources: readonly string[]): Promise<string> {
-  const walk = new Walk();
+export function fingerprint(sources: readonly string[]): Promise<string> {
+  return digestOf(sources, new Walk(true));
+}
+
+/**
+ * As {@link fingerprint}, without a look at each regular file: whatever comes, goes or is replaced shows, since its directory
+ * changes with it; what is written in place does not. Takes less than a tenth of the time.
+ */
+export function outline(sources: readonly string[]): Promise<string> {
+  return digestOf(sources, new Walk(false));
+}
+
+async function digestOf(sources: readonly string[], walk: Walk): Promise<string> {
   for (const source of sources) {
     const root = realRoot(source);
     if (root === undefined) return ABSENT;
@@ -49,7 +60,13 @@ function realRoot(source: string): Buffer | undefined {
 
 class Walk {
   readonly #hash: Hash = createHash('sha256');
+  readonly #whole: boolean;
   #files = 0;
+
+  /** @param whole look at regular files, too */
+  constructor(whole: boolean) {
+    this.#whole = whole;
+  }
 
   async add(root: Buffer, source: string): Promise<void> {
     this.#write('source', root.toString(BYTES));
@@ -90,10 +107,16 @@ class Walk {
   }
 
   #children(path: string): string[] {
-    const names = attempt(() => readdirSync(bytes(path), BYTES));
+    const names = attempt(() => (this.#whole ? readdirSync(bytes(path), BYTES) : this.#notFiles(path)));
     if (typeof names !== 'string') return names.sort();
     this.#write('unlisted', names);
     return [];
+  }
+
+  /** What is no regular file; that those are there is told by their directory's times. */
+  #notFiles(path: string): string[] {
+    const entries = readdirSync(bytes(path), { withFileTypes: true, encoding: BYTES });
+    return entries.flatMap((entry) => (entry.isFile() ? [] : [entry.name]));
   }
 
   /** No field holds a NUL, and each kind of entry has a number of fields of its own. */

@@ -150,6 +150,7 @@ export class OpenInstance implements Instance {
         await this.#watch?.refresh();
         await tend(this.#care, {
           thorough: whole,
+          watched: this.#watch?.complete ?? false,
           mayApply: (mark) => this.#mayApply(mark),
           apply: (demand) => this.#apply(demand),
           restart: () => this.#restartNow(),
@@ -181,7 +182,7 @@ export class OpenInstance implements Instance {
     const sources = demand.sources ?? this.settings.sources;
     const mark = await fingerprint(sources);
     try {
-      const report = await this.#care.apply(demand);
+      const report = await this.#care.apply(demand, mark);
       this.#failed = undefined;
       if (report.outcome !== 'unchanged' && report.insteadOf) this.#hold(mark, report.insteadOf.error.code);
       return report;

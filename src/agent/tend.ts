@@ -13,7 +13,7 @@ import { rollbackTarget } from '../reload/rollback.js';
 import type { Care } from './care.js';
 import type { ReloadDemand } from './contract.js';
 import { applyDrain, drainPolicy } from './drain.js';
-import { fingerprint } from './fingerprint.js';
+import { fingerprint, outline } from './fingerprint.js';
 import { freedListeners, lostListeners, namesOf, reassertReservations, resumeListeners } from './heal.js';
 
 /** HAProxy listens again within one turn of its loop. */
@@ -22,6 +22,8 @@ const RESUME_MS = 200;
 export interface TendOptions {
   /** Look at every descriptor of HAProxy's too, which costs the more the more connections it has. */
   readonly thorough: boolean;
+  /** What is written into the sources is told by the watch. */
+  readonly watched: boolean;
   /** May this configuration be tried (again) now? */
   readonly mayApply: (mark: string) => boolean;
   readonly apply: (demand: ReloadDemand) => Promise<unknown>;
@@ -121,8 +123,15 @@ async function tendOldProcesses(care: Care, context: HostContext, { thorough }: 
 async function tendSources(care: Care, options: TendOptions, serves: boolean): Promise<void> {
   const { sources } = care.settings;
   if (sources.length === 0) return;
+  // Before the look at every file (10 µs each), so that what changes meanwhile shows the next time.
+  const shape = await outline(sources);
+  if (serves && options.watched && !options.thorough && care.settled === shape) return;
   const mark = await fingerprint(sources);
-  if (!options.mayApply(mark) || (serves && care.isApplied(sources, mark))) return;
+  if (!options.mayApply(mark)) return;
+  if (serves && care.isApplied(sources, mark)) {
+    care.settled = shape;
+    return;
+  }
   await quietly(options.apply({ reason: serves ? 'source changed' : 'nothing serves' }));
 }
 

@@ -22,6 +22,8 @@ export interface Watch {
   /** Look whether the right directories are watched: a directory further up may have been replaced. */
   refresh(): Promise<void>;
   close(): Promise<void>;
+  /** Every directory of the sources is watched: what is written there is told. */
+  readonly complete: boolean;
 }
 
 /** More names help nobody. */
@@ -61,6 +63,10 @@ class SourceWatch implements Watch {
   constructor(sources: readonly string[], options: WatchOptions) {
     this.#sources = sources;
     this.#options = options;
+  }
+
+  get complete(): boolean {
+    return !this.#closed && this.#told.size === 0;
   }
 
   async refresh(): Promise<void> {

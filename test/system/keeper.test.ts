@@ -77,6 +77,20 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy 
     expect(running.instance.state.keeper).toMatchObject({ enabled: true, held: 2000, restarts: KILLS });
   });
 
+  test('killed again the moment it is back, before anybody watches it', { timeout: 60_000 }, async () => {
+    const { running } = await serve(ports(3));
+    const before = lab.listeners();
+    let again = 3;
+    running.agent.subscribe((event) => {
+      if (event.type === 'haproxy-restarted' && again-- > 0) process.kill(event.report.pid, 'SIGKILL');
+    });
+    process.kill(pidOf(running), 'SIGKILL');
+    await expect.poll(() => running.instance.state.keeper.restarts, { timeout: 20_000, interval: 20 }).toBe(4);
+    await expect.poll(() => running.instance.state.phase, { timeout: 5000, interval: 20 }).toBe('idle');
+    expect(lab.listeners()).toEqual(before);
+    expect(await connect(ports(1)[0] ?? '')).toBe('connected');
+  });
+
   test('a listener that was removed is refused at once, and its socket is gone', { timeout: 60_000 }, async () => {
     const [stays = '', goes = ''] = ports(2);
     const { file, running } = await serve([stays, goes]);

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ABSENT, fingerprint } from '../../src/agent/fingerprint.js';
+import { ABSENT, fingerprint, outline } from '../../src/agent/fingerprint.js';
 import { temporaryDirectory } from '../support/state.js';
 
 function write(path: string, text = 'x'): string {
@@ -62,6 +62,17 @@ describe('the fingerprint', () => {
     ['a name that is not UTF-8', (source) => writeFileSync(bytes(source, [0xff, 0xfe]), '')],
     ['a name with a line feed', (source) => write(join(source, 'a\nb.cfg'))],
   ];
+
+  // What is written in place shows where a symlink points to it, as to lb.cfg.
+  const inPlace = /grows|certificate below is written/;
+  it.each(changes)('the outline changes, or a watch tells: %s', async (what, change) => {
+    const source = generation();
+    const before = await outline([source]);
+    await tick();
+    change(source);
+    const changed = (await outline([source])) !== before;
+    expect(changed).toBe(!inPlace.test(what));
+  });
 
   it.each(changes)('changes: %s', async (_, change) => {
     const source = generation();
