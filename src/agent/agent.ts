@@ -68,7 +68,7 @@ class OpenAgent implements Agent {
   readonly #instances = new Map<string, OpenInstance>();
   readonly #queues = new Map<number, Queue>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
-  readonly #stored = new Map<string, KeptSocket[]>();
+  readonly #stored = new Map<string, Adopted[]>();
   #settings: Settings['agent'];
   #server: Server | undefined;
   #notifier: Notifier | undefined;
@@ -205,8 +205,13 @@ class OpenAgent implements Agent {
     return (await Promise.all(offers)).flatMap(({ name, socket }) => (socket === undefined ? [] : [{ name, socket }]));
   }
 
-  #open(name: string, host: Host, adopted: readonly KeptSocket[]): OpenInstance {
+  #open(name: string, host: Host, adopted: readonly Adopted[]): OpenInstance {
     const { environment = process.env } = this.#options;
+    const own = adopted.filter(({ netns }) => netns === undefined || netns === String(host.kernel.inode));
+    const elsewhere = adopted.filter((socket) => !own.includes(socket));
+    // Of HAProxy's `namespace`, whose name no descriptor tells: the keeper takes them anew from the HAProxy that serves.
+    host.kernel.close(elsewhere.map(({ descriptor }) => descriptor));
+    for (const { inode } of elsewhere) void removeStored(`${name}.${inode}`);
     const queue = this.#queues.get(host.kernel.inode) ?? new Queue();
     this.#queues.set(host.kernel.inode, queue);
     const store = environment['NOTIFY_SOCKET'] ? STORE : undefined;
@@ -214,7 +219,7 @@ class OpenAgent implements Agent {
       name,
       host,
       queue,
-      adopted,
+      adopted: own,
       life: { watchExit, socketAt, wasStopped: (unit) => wasStopped(unit, environment) },
       tell: (event) => this.#tell(name, event),
       ...(store ? { store } : {}),
@@ -259,8 +264,11 @@ class OpenAgent implements Agent {
   }
 }
 
-function keptSockets(descriptors: readonly number[]): KeptSocket[] {
-  return describeListeners(descriptors).map(({ fd, inode, endpoint }) => ({ descriptor: fd, inode, endpoint }));
+/** A socket of an agent before this one, with the network namespace that it is in, where the kernel tells. */
+type Adopted = KeptSocket & { readonly netns?: string };
+
+function keptSockets(descriptors: readonly number[]): Adopted[] {
+  return describeListeners(descriptors).map(({ fd, ...socket }) => ({ descriptor: fd, ...socket }));
 }
 
 async function startTicksOf(pid: number): Promise<string | undefined> {

@@ -31,7 +31,7 @@ describe('berth.service', () => {
 
   it('keeps what the keeper stored, and the directories of the settings', () => {
     expect(Number(valueOf('FileDescriptorStoreMax')[0])).toBeGreaterThanOrEqual(16_384);
-    expect(valueOf('FileDescriptorStorePreserve')).toEqual(['yes']);
+    expect(valueOf('FileDescriptorStorePreserve')).toEqual(['restart']);
     const { stateDir, agent } = loadSettings();
     expect(`/var/lib/${valueOf('StateDirectory')[0]}`).toBe(stateDir);
     expect(agent.socket.startsWith(`/run/${valueOf('RuntimeDirectory')[0]}/`)).toBe(true);
