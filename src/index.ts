@@ -11,7 +11,7 @@ import type { PreflightReport } from './reload/reports.js';
 
 export { openBerth };
 export { connectAgent } from './client/client.js';
-export type { AgentClient, AgentOptions, ReloadOptions } from './client/client.js';
+export type { AgentClient, AgentOptions, AgentReloadOptions, RollbackOptions } from './client/client.js';
 export type { InstanceReport, InstancesReport, ReloadAnswer, SettingsReport } from './client/answers.js';
 export type { AgentEvent, HealthReport, InstanceState, Unchanged } from './agent/contract.js';
 export type { Berth, BerthOptions, ConfigurationOptions } from './berth.js';

@@ -9,6 +9,8 @@ export interface Flags {
   readonly stateDir?: string;
   readonly settings?: string;
   readonly instance?: string;
+  /** false: `--no-agent` */
+  readonly agent?: boolean;
   readonly lbagentConf?: string;
   readonly set?: readonly string[];
   readonly netns?: string;
@@ -45,6 +47,7 @@ export function declareGlobalFlags(program: Command): void {
     .option('--state-dir <dir>', 'where Berth keeps generations, journal and ledger (default: /var/lib/berth)')
     .option('--settings <file>', 'read settings from this YAML file (default: /etc/berth/berth.yaml, where it exists)')
     .option('--instance <name>', 'which of the instances of the settings file')
+    .option('--no-agent', 'work in this process, also where an agent has this state directory in its care')
     .option('--lbagent-conf <file>', "take what Berth has to know of lbagent's host from this lbagent.conf")
     .option('--set <key=value>', 'one setting, nested keys with dots; may be repeated', collect)
     .option('--netns <path|pid>', "HAProxy's network namespace, where it is not the one of this process")

@@ -1,5 +1,6 @@
 /** What the command needs of the process it runs in; a test hands in its own. */
 import type { Berth, BerthOptions } from '../berth.js';
+import type { OpenHow } from './open.js';
 
 export interface Sink {
   write(text: string): void;
@@ -14,7 +15,7 @@ export interface Host {
   readonly environment: NodeJS.ProcessEnv;
   /** Version of the package. */
   readonly version: string;
-  openBerth(options: BerthOptions): Promise<Berth>;
+  openBerth(options: BerthOptions, how: OpenHow): Promise<Berth>;
   /** Calls back for every SIGINT, SIGTERM and SIGHUP; the result stops that. */
   onSignal(listener: () => void): () => void;
   /** Ends the process at once. */

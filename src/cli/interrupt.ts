@@ -8,14 +8,15 @@ import type { Host } from './host.js';
  */
 export function watchInterrupts(
   host: Host,
-  say: (text: string) => void,
+  { say, remote }: { readonly say: (text: string) => void; readonly remote: () => boolean },
 ): { readonly signal: AbortSignal; stop(): void } {
   const controller = new AbortController();
   let seen = 0;
   const stop = host.onSignal(() => {
     seen += 1;
     if (seen === 1) {
-      say('berth: interrupted; undoing what was not yet handed over');
+      if (remote()) say('berth: interrupted; the agent goes on with what it has begun');
+      else say('berth: interrupted; undoing what was not yet handed over');
       controller.abort();
     } else if (seen === 2) {
       say('berth: finishing, so that no listener is left half-way; interrupt once more to end at once');

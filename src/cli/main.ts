@@ -39,7 +39,7 @@ const status = await run(process.argv.slice(2), {
   stderr: sinkOf(process.stderr),
   environment: process.env,
   version: packageVersion(),
-  openBerth: async (options) => (await import('../berth.js')).openBerth(options),
+  openBerth: async (options, how) => (await import('./open.js')).openBerthOrAgent(options, how),
   onSignal: (listener) => {
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
     for (const signal of signals) process.on(signal, listener);

@@ -54,24 +54,30 @@ async function runVerb(
   progress: Progress,
 ): Promise<Outcome> {
   const settings = settingsOf(flags);
+  let berth: Berth | undefined;
   const interrupts = verb.ownSignals
     ? { signal: new AbortController().signal, stop: () => undefined }
-    : watchInterrupts(host, (text) => progress.say(text));
-  let berth: Berth | undefined;
+    : watchInterrupts(host, {
+        say: (text) => progress.say(text),
+        remote: () => berth !== undefined && 'agent' in berth,
+      });
   try {
     return await verb.run({
       operands,
       flags,
       configuration: flags.directory === undefined ? {} : { workingDirectory: resolve(flags.directory) },
       open: async () =>
-        (berth ??= await host.openBerth({
-          settings,
-          ...(flags.settings === undefined ? {} : { settingsFile: flags.settings }),
-          ...(flags.instance === undefined ? {} : { instance: flags.instance }),
-          environment: host.environment,
-          signal: interrupts.signal,
-          observer: progress.observer,
-        })),
+        (berth ??= await host.openBerth(
+          {
+            settings,
+            ...(flags.settings === undefined ? {} : { settingsFile: flags.settings }),
+            ...(flags.instance === undefined ? {} : { instance: flags.instance }),
+            environment: host.environment,
+            signal: interrupts.signal,
+            observer: progress.observer,
+          },
+          { agent: flags.agent ?? true, say: (line) => progress.say(line) },
+        )),
       settings,
       host,
       tree: async () => buildProgram(await loadVerbs(), host, () => Promise.resolve()),

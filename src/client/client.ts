@@ -39,23 +39,30 @@ export interface AgentOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ReloadOptions extends ConfigurationOptions {
-  /** Do nothing where these very files have gone live already. */
-  readonly ifChanged?: boolean;
+export interface RollbackOptions {
   /** Settings for this reload alone, nested as in the settings file: the ladder and the reservation. */
   readonly policy?: Readonly<Record<string, unknown>>;
   /** The same key and the same demand again within ten minutes get the first one's answer. */
   readonly idempotencyKey?: string;
 }
 
+export interface AgentReloadOptions extends ConfigurationOptions, RollbackOptions {
+  /** Do nothing where these very files have gone live already. */
+  readonly ifChanged?: boolean;
+}
+
 /** All methods reject with a BerthError: the agent's own, or BERTH_AGENT, BERTH_TIMEOUT, BERTH_INTERRUPTED on the way. */
-export interface AgentClient extends Omit<Berth, 'reload' | 'revive'> {
+export interface AgentClient extends Omit<Berth, 'reload' | 'rollback'> {
   /** Of the moment when it was connected. */
   readonly agent: { readonly version: string; readonly pid: number; readonly startedAt: string };
   readonly instance: InstanceReport;
   /** No sources: the instance's own. */
-  reload(sources?: readonly string[], options?: ReloadOptions & { readonly ifChanged?: false }): Promise<ReloadReport>;
-  reload(sources: readonly string[], options: ReloadOptions): Promise<ReloadAnswer>;
+  reload(
+    sources?: readonly string[],
+    options?: AgentReloadOptions & { readonly ifChanged?: false },
+  ): Promise<ReloadReport>;
+  reload(sources: readonly string[], options: AgentReloadOptions): Promise<ReloadAnswer>;
+  rollback(generation?: number, options?: RollbackOptions): Promise<ReloadReport>;
   /** Everything that happens from now on, until the loop is left or the agent ends. */
   events(types?: readonly AgentEvent['type'][]): AsyncGenerator<AgentEvent>;
   health(): Promise<HealthReport>;
@@ -138,7 +145,7 @@ class Client implements AgentClient {
     })) as PlanReport;
   }
 
-  async reload(sources: readonly string[] = [], options: ReloadOptions = {}): Promise<ReloadReport> {
+  async reload(sources: readonly string[] = [], options: AgentReloadOptions = {}): Promise<ReloadReport> {
     const { ifChanged, policy, idempotencyKey } = options;
     const body = {
       ...(sources.length > 0 ? { sources } : {}),
@@ -150,8 +157,9 @@ class Client implements AgentClient {
     return (await this.#work('/v1/reload', body, idempotencyKey)) as ReloadReport;
   }
 
-  async rollback(generation?: number): Promise<ReloadReport> {
-    return (await this.#work('/v1/rollback', generation === undefined ? {} : { generation })) as ReloadReport;
+  async rollback(generation?: number, { policy, idempotencyKey }: RollbackOptions = {}): Promise<ReloadReport> {
+    const body = { ...(generation === undefined ? {} : { generation }), ...(policy === undefined ? {} : { policy }) };
+    return (await this.#work('/v1/rollback', body, idempotencyKey)) as ReloadReport;
   }
 
   async stop(options: { readonly hard?: boolean } = {}): Promise<StopReport> {

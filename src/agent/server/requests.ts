@@ -31,15 +31,18 @@ export const planBody = z.strictObject({
   workingDirectory,
 });
 
+const policy = policySchema.optional().describe('Settings for this reload alone: the ladder, the reservation');
+
 export const reloadBody = z.strictObject({
   sources: targets.min(1).optional().describe("Absent: the instance's own sources; others are root's to name"),
   workingDirectory,
   ifChanged: z.boolean().optional().describe('Do nothing where these very files have gone live already'),
-  policy: policySchema.optional().describe('Settings for this reload alone: the ladder, the reservation'),
+  policy,
 });
 
 export const rollbackBody = z.strictObject({
   generation: generation.optional().describe('Absent: the last good one before the serving one'),
+  policy,
 });
 
 export const stopBody = z.strictObject({

@@ -78,7 +78,8 @@ export const ROUTES: readonly Route[] = [
     'A reload of an older generation.',
     'ReloadReport',
     ask.rollbackBody,
-    ({ instance, caller, body, observer }) => instance.rollback(body.generation, { reason: reason(caller), observer }),
+    ({ instance, caller, body, observer }) =>
+      instance.rollback(body.generation, { reason: reason(caller), observer, ...optional('policy', body.policy) }),
     { kind: 'run' },
   ),
   change(
