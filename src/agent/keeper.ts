@@ -64,6 +64,8 @@ export class Keeper implements ListenerKeeper {
     const { kernel, wanted, warn } = this.#env;
     const served = (await socketsServedBy(kernel, process)).filter(({ endpoint }) => endpoint.kind === 'inet');
     this.#owner = process;
+    // One that is dying has fewer descriptors each time (exit_files); what it had is held for the next.
+    if (!(await isWhole(kernel, process))) return;
     this.#places = served;
     if (!wanted(process)) {
       this.letGo();
@@ -117,4 +119,13 @@ export class Keeper implements ListenerKeeper {
   #nameOf(inode: number): string {
     return `${this.#env.name}.${inode}`;
   }
+}
+
+/**
+ * Has it still all that it had: a process that ends loses its memory, and with it its command line, before its descriptors
+ * (kernel/exit.c do_exit: exit_mm, exit_files), and is a zombie only after both.
+ */
+async function isWhole(kernel: Kernel, { pid, startTicks }: ProcessInfo): Promise<boolean> {
+  const now = await kernel.process(pid);
+  return now?.startTicks === startTicks && now.argv.length > 0;
 }

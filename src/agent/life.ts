@@ -54,9 +54,13 @@ export class Life {
     const watch = this.#env.watchExit(root);
     void watch.ended.then((end) => this.#onEnd(root, end));
     const samples = sample(places);
+    let lostBefore = false;
     const timer = setInterval(() => {
       const lost = samples.some(({ owner, inode }) => this.#env.socketAt(owner.pid, owner.fd) !== inode);
-      if (!lost) return;
+      const first = lost && !lostBefore;
+      lostBefore = lost;
+      // One that is ending closes its sockets first: by the next look its end, and how it came, has been told.
+      if (!lost || first) return;
       clearInterval(timer);
       this.#onLoss(root);
     }, LOOK_MS);
