@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { openBerth } from '../../src/berth.js';
 import { ask } from '../../src/haproxy/cli.js';
 import { cannotRun, haproxyBinaries, Lab, repository } from '../support/haproxy.js';
 import { startHolder, type Holder } from '../support/holder.js';
@@ -24,12 +25,21 @@ const why = cannotRun();
 const [haproxy] = why === undefined ? haproxyBinaries().slice(-1) : [];
 const binary = haproxy?.path ?? '';
 const dropIn = join(repository, 'bin/berth-haproxy');
+const main = join(repository, 'dist/cli/main.js');
 const ONE = '127.0.0.1:20001';
 const TWO = '127.0.0.1:20002';
 
 beforeAll(() => {
   expect(spawnSync(join(repository, 'bin/berth'), ['--version'], { encoding: 'utf8' })).toMatchObject({ status: 0 });
 });
+
+/** Numbers of the generations that were made. */
+async function history(stateDir: string): Promise<number[]> {
+  const berth = await openBerth({ settings: { stateDir }, environment: {} });
+  const { generations } = await berth.history();
+  await berth.close();
+  return generations.map(({ number }) => number).sort((one, other) => one - other);
+}
 
 describe.skipIf(why !== undefined)(`berth-haproxy with HAProxy ${haproxy?.version}`, () => {
   let lab: Lab;
@@ -306,6 +316,39 @@ exec ${binary} "$@"
     expect((await reload()).status).toBe(0);
     expect(listening()).toEqual([ONE, TWO]);
     await until(() => lab.haproxies().length === 1);
+  });
+
+  test('with an agent the call is handed to it; when it is gone, Berth does it alone', async () => {
+    configure([ONE]);
+    const environment = {
+      BERTH_AGENT_SOCKET: lab.path('agent.sock'),
+      BERTH_AGENT_GROUP: 'root',
+      BERTH_HAPROXY_PID_FILE: writer.pidFile,
+      BERTH_HAPROXY_WORKING_DIRECTORY: writer.current,
+    };
+    const agent = spawn('nsenter', [`--net=${lab.netns}`, '--', process.execPath, main, 'agent'], {
+      stdio: 'ignore',
+      env: { ...process.env, BERTH_HAPROXY_BINARY: binary, BERTH_STATE_DIR: lab.path('state'), ...environment },
+    });
+    await until(() => existsSync(lab.path('agent.sock')) || agent.exitCode !== null);
+    expect(await start({ environment })).toEqual(QUIET);
+    const first = served();
+    const inodes = lab.listeners().get(ONE);
+    configure([ONE, TWO]);
+    expect(await reload({ environment })).toEqual(QUIET);
+    expect(listening()).toEqual([ONE, TWO]);
+    expect(await history(lab.path('state'))).toEqual([1, 2]);
+    // The same files once more: the agent has them in service.
+    const second = served();
+    expect(await reload({ environment })).toEqual(QUIET);
+    expect([served(), await history(lab.path('state'))]).toEqual([second, [1, 2]]);
+    expect(second).not.toBe(first);
+    agent.kill('SIGKILL');
+    await once(agent, 'exit');
+    configure([ONE]);
+    expect(await reload({ environment })).toEqual(QUIET);
+    expect(listening()).toEqual([ONE]);
+    expect(lab.listeners().get(ONE)).toEqual(inodes);
   });
 
   describe('where Berth itself cannot start, the real haproxy gets the call', () => {
