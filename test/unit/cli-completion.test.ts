@@ -40,7 +40,7 @@ describe('bash', () => {
     expect(complete('berth', 'reload', '--dr')).toEqual(['--dry-run']);
     expect(complete('berth', 'history', '--dr')).toEqual([]);
     expect(complete('berth', 'history', '--st')).toEqual(['--state-dir']);
-    expect(complete('berth', 'reload', '--no')).toEqual(['--no-share', '--no-reserve']);
+    expect(complete('berth', 'reload', '--no')).toEqual(['--no-agent', '--no-share', '--no-reserve']);
   });
 
   it('values, after a space and after =', () => {
