@@ -270,12 +270,12 @@ async function burst(/** @type {Bench} */ { directory, haproxy, results }) {
     await sleep(Math.max(0, begin + (change + 1) * everyMs - performance.now()));
   }
   const last = performance.now();
-  const state = async () => (await agent.client.listeners({ after: `tcp:${ADDRESS}:${ANOTHER}` })).listeners;
+  const state = async () => (await agent.client.listeners({ after: `${ADDRESS}:${ANOTHER}` })).listeners;
   const ends = () => agent.events.slice(since).filter(({ type }) => type === 'reload-ended');
-  const wanted = `${ADDRESS}:${ANOTHER + changes - 1}`;
+  const wanted = `${ADDRESS}:${ANOTHER + changes - 1}/tcp`;
   for (;;) {
     const page = await state();
-    if (page.some(({ name, state }) => name.endsWith(wanted) && state === 'served')) break;
+    if (page.some(({ name, state }) => name === wanted && state === 'served')) break;
     await sleep(10);
   }
   const live = performance.now() - last;
