@@ -1,6 +1,5 @@
 /** `berth agent`: the process around startAgent: signals, log, and what it says before and after. */
 import { statSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
 import { openLog, type Log } from '../../agent/log.js';
 import type { RunningAgent } from '../../agent/agent.js';
 import { ERROR_TABLE } from '../../errors.js';
@@ -80,8 +79,6 @@ function kindOf(path: string): AgentRunReport['instances'][number]['sources'][nu
 
 /** @returns the signal that ended it */
 async function serve(call: Call): Promise<string> {
-  // Years of nearly nothing to do: garbage is collected sooner, for 40 MB less (docs of V8's flags: node --v8-options).
-  setFlagsFromString('--optimize-for-size');
   const { startAgent } = await import('../../agent/agent.js');
   const log = openAgentLog(call);
   const { host, settings, flags } = call;
