@@ -33,8 +33,14 @@ const actions = {
     return { id: sockets.push(socket) - 1, port: socket.localPort };
   },
   async echo({ id, text }) {
-    sockets[id].write(text);
-    const [data] = await once(sockets[id], 'data');
+    const socket = sockets[id];
+    const closed = new AbortController();
+    const close = () => closed.abort();
+    socket.once('close', close);
+    if (socket.destroyed) close();
+    socket.write(text);
+    const [data] = await once(socket, 'data', { signal: closed.signal });
+    socket.off('close', close);
     return { text: data.toString() };
   },
   async end({ id }) {
