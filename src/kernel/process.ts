@@ -1,6 +1,7 @@
 /** Facts about processes from /proc (proc(5)), and signals that cannot hit another process. */
 import { readlinkSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { systemCause } from '../errors.js';
 import type { ProcessInfo } from '../reload/env.js';
 import { native, type NamespaceId } from './addon.js';
 import { kernelError } from './errors.js';
@@ -85,7 +86,9 @@ export function signalProcess(pid: number, startTicks: string, signo: number): b
   try {
     return native().signalProcess(pid, Number(startTicks), signo);
   } catch (error) {
-    throw kernelError(error, 'hand-over', `Cannot send signal ${signo} to process ${pid}`);
+    // In the message itself: a failure to retire the old HAProxy is told as a warning, which has no advice.
+    const need = systemCause(error)?.code === 'EPERM' ? ' of another user (CAP_KILL)' : '';
+    throw kernelError(error, 'hand-over', `Cannot send signal ${signo} to process ${pid}${need}`);
   }
 }
 

@@ -47,7 +47,7 @@ export async function switchStandalone(
       await context.journal.append({ kind: 'verified' });
       return { process, verification: proof.verification, repairs };
     }
-    const what = describeProof(proof);
+    const what = describeProof(proof) + (await unseen(context, process));
     await endProcess(context, process);
     await resumeOld(context, input);
     if (attempt === ATTEMPTS || context.signal?.aborted) {
@@ -59,6 +59,12 @@ export async function switchStandalone(
     repairs.push(text);
     context.observer({ type: 'repair', text });
   }
+}
+
+/** What may not be looked at shows no socket: then the privilege is what is missing, not the listeners. */
+async function unseen({ kernel }: ReloadContext, { pid }: ProcessInfo): Promise<string> {
+  const hidden = await kernel.hiddenHAProxies();
+  return hidden.some((one) => one.pid === pid) ? '; Berth may not look at its sockets, that needs CAP_SYS_PTRACE' : '';
 }
 
 async function startBeside(context: ReloadContext, input: SwitchInput): Promise<ProcessInfo> {
