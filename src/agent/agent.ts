@@ -18,7 +18,7 @@ import {
 import { notifyServiceManager, peerCredentials } from '../kernel/system.js';
 import type { KeptSocket } from '../reload/revive.js';
 import { changedSettings, loadAgentSettings, loadInstances, type Settings } from '../settings.js';
-import type { Told } from './care.js';
+import type { Told } from './care-parts.js';
 import type { Agent, AgentEvent, HealthReport } from './contract.js';
 import { healthOf } from './health.js';
 import { OpenInstance } from './instance.js';

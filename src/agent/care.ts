@@ -12,33 +12,18 @@ import type { HostProcess } from '../reload/processes.js';
 import { isAlive } from '../reload/prove.js';
 import { reload } from '../reload/reload.js';
 import type { ReloadReport, StopReport } from '../reload/reports.js';
-import { type KeptSocket, revive } from '../reload/revive.js';
+import { revive } from '../reload/revive.js';
 import { rollbackTarget } from '../reload/rollback.js';
 import { stop } from '../reload/stop.js';
 import { policySchema, type Settings, withPolicy } from '../settings.js';
 import { type Applied, isSame, lastApplied, rememberApplied } from './applied.js';
-import type { AgentEvent, ReloadDemand, Unchanged } from './contract.js';
+import type { CareParts, Told } from './care-parts.js';
+import type { ReloadDemand, Unchanged } from './contract.js';
 import { Figures } from './figures.js';
-import { type DescriptorStore, Keeper } from './keeper.js';
+import { Keeper } from './keeper.js';
 import { Life, type LifeEnvironment, type ProcessEnd, describeEnd, isDeliberate } from './life.js';
 import { OldProcesses } from './old-processes.js';
 import { Restarts } from './restarts.js';
-
-/** An event without what every event has. */
-export type Told = AgentEvent extends infer E ? (E extends AgentEvent ? Omit<E, 'at' | 'instance'> : never) : never;
-
-export interface CareParts {
-  readonly name: string;
-  readonly host: Host;
-  readonly tell: (event: Told) => void;
-  readonly life: LifeEnvironment;
-  readonly store?: DescriptorStore;
-  /** What an agent before this one held of its listeners. */
-  readonly adopted: readonly KeptSocket[];
-  /** It ended, or gave up listeners, while nobody of us was at work on it. */
-  readonly onEnd: (process: ProcessInfo, end: ProcessEnd) => void;
-  readonly onLoss: () => void;
-}
 
 /** What one reload has of its own. */
 interface Own {
@@ -175,16 +160,18 @@ export class Care {
     });
     try {
       const report = await work(context);
+      // First: whoever hears of it finds the process that serves.
+      await this.#followAny(context, owner);
       this.figures.reloaded(reason, ms(), report);
       this.tell({ type: 'reload-ended', reason, ms: ms(), report });
       return report;
     } catch (thrown) {
       const error = toBerthError(thrown, 'reload');
+      await this.#followAny(context, owner);
       this.figures.failed(reason, ms(), error);
       this.tell({ type: 'reload-failed', reason, ms: ms(), error: error.toJSON() });
       throw error;
     } finally {
-      await this.#followAny(context, owner);
       this.figures.doing = undefined;
     }
   }
@@ -198,8 +185,9 @@ export class Care {
     const { owner } = this.keeper;
     try {
       const report = await revive(context, this.keeper.held, this.#mode);
-      if (report) this.tell({ type: 'haproxy-restarted', report });
       this.figures.restarted(this.restarts.total);
+      await this.#followAny(context, owner);
+      if (report) this.tell({ type: 'haproxy-restarted', report });
     } catch (thrown) {
       const error = toBerthError(thrown, 'restart');
       this.tell({ type: 'restart-failed', error: error.toJSON() });
@@ -207,8 +195,6 @@ export class Care {
       const serving = await servingNumber(context.state);
       if (serving === undefined) throw error;
       await this.transact('HAProxy died', {}, async (own) => reload(own, await rollbackTarget(own.state, serving)));
-    } finally {
-      await this.#followAny(context, owner);
     }
   }
 
@@ -254,11 +240,19 @@ export class Care {
 
   /** @param before who owned the kept sockets when the work began */
   async #followAny(context: HostContext, before: ProcessInfo | undefined): Promise<void> {
-    const running = await context.haproxy.find().catch(() => undefined);
-    if (running) return this.follow(running);
-    const { owner } = this.keeper;
-    // It has come to serve, and died before anybody watched it: its end is told as any other's.
-    if (owner && owner !== before && !(await isAlive(context.kernel, owner))) this.life.watch(owner, []);
+    try {
+      const running = await context.haproxy.find();
+      if (running) {
+        await this.follow(running);
+        return;
+      }
+      const { owner } = this.keeper;
+      // It has come to serve, and died before anybody watched it: its end is told as any other's.
+      if (owner && owner !== before && !(await isAlive(context.kernel, owner))) this.life.watch(owner, []);
+    } catch (error) {
+      // What went live is live: the next reconciliation looks again.
+      this.tell({ type: 'warning', text: toBerthError(error, 'find').message });
+    }
   }
 
   async #isLive(sources: readonly string[], mark: string): Promise<boolean> {
