@@ -37,11 +37,11 @@ export async function startHAProxy(
       output: output.fd,
       ...(signal && { signal }),
     });
-    const messages = parseMessages(await readOutput(output));
-    const failure = failureOf(finished, options, messages);
+    const said = async () => parseMessages(await readOutput(output));
+    const failure = failureOf(finished, options, await said());
     if (failure) throw failure;
-    const started = await awaitStarted(context, { options, before, deadline, messages });
-    return { pid: started.pid, startTicks: started.startTicks, messages };
+    const started = await awaitStarted(context, { options, before, deadline, said });
+    return { pid: started.pid, startTicks: started.startTicks, messages: await said() };
   } catch (error) {
     await endStrays(context, options.pidFile, before);
     throw error;

@@ -15,7 +15,8 @@ export interface Launch {
   readonly before: ReadonlySet<string>;
   /** Date.now() of the end of `options.timeoutMs`. */
   readonly deadline: number;
-  readonly messages: readonly HAProxyMessage[];
+  /** What HAProxy has said until now: in the background it goes on saying why it ends (HAProxy 2.2, set_identity). */
+  readonly said: () => Promise<readonly HAProxyMessage[]>;
 }
 
 const POLL_MS = 5;
@@ -34,7 +35,7 @@ async function until<T>(launch: Launch, look: () => Promise<T | undefined>): Pro
     if (launch.options.signal?.aborted) throw interrupted();
     const found = await look();
     if (found !== undefined) return found;
-    if (Date.now() >= launch.deadline) throw late(launch.options, launch.messages);
+    if (Date.now() >= launch.deadline) throw late(launch.options, await launch.said());
     await sleep(POLL_MS);
   }
 }
@@ -42,7 +43,7 @@ async function until<T>(launch: Launch, look: () => Promise<T | undefined>): Pro
 /** The process of the pid file, once it is a HAProxy that was not there before. */
 async function namedProcess(
   { kernel }: Context,
-  { options, before, messages }: Launch,
+  { options, before, said }: Launch,
 ): Promise<ProcessInfo | undefined> {
   const pids = (await readPidFile(options.pidFile)) ?? [];
   if (pids.length > 1) {
@@ -50,7 +51,7 @@ async function namedProcess(
     throw new BerthError('BERTH_HAPROXY_UNSUITABLE', why, { step, advice: 'Replace nbproc by nbthread' });
   }
   const found = pids[0] === undefined ? undefined : await kernel.process(pids[0]);
-  if (pids.length > 0 && isDead(found)) throw died(messages);
+  if (pids.length > 0 && isDead(found)) throw died(await said());
   return isHAProxy(found) && !before.has(identity(found)) ? found : undefined;
 }
 
@@ -59,7 +60,7 @@ async function namedProcess(
  * socket, ignores SIGUSR2 and still holds the listeners.
  */
 async function masterIsReady(context: Context, launch: Launch, master: ProcessInfo): Promise<true | undefined> {
-  if (isDead(await context.kernel.process(master.pid))) throw died(launch.messages);
+  if (isDead(await context.kernel.process(master.pid))) throw died(await launch.said());
   const workers = (await livingHAProxies(context.kernel)).filter(({ ppid }) => ppid === master.pid);
   if (workers.length === 0 || (await listening(context.kernel, [master])).size > 0) return undefined;
   const { masterSocket } = launch.options;
