@@ -7,7 +7,7 @@ import { toBerthError } from '../errors.js';
 import { type Host, openHostWith } from '../host.js';
 import { wasStopped } from '../haproxy/unit.js';
 import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
-import { readStat, signalProcess, socketAt } from '../kernel/process.js';
+import { processInfo, readStat, signalProcess, socketAt } from '../kernel/process.js';
 import {
   describeListeners,
   removeStored,
@@ -109,7 +109,7 @@ class OpenAgent implements Agent {
     becomeSubreaper();
     this.#reaper = setInterval(reapStrangers, REAP_MS);
     this.#ends.push(logEvents(this, log));
-    const metrics = startMetrics(this);
+    const metrics = startMetrics(this, { openFiles: async () => (await processInfo(process.pid))?.openFiles });
     this.#ends.push(() => metrics.stop());
     this.#takeStored(takeStored(environment));
     const before = this.#options.replace ? await askToHandOver(this.#settings.socket) : undefined;
