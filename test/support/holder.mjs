@@ -37,7 +37,7 @@ const actions = {
     const closed = new AbortController();
     const close = () => closed.abort();
     socket.once('close', close);
-    if (socket.destroyed) close();
+    if (socket.closed) close();
     socket.write(text);
     const [data] = await once(socket, 'data', { signal: closed.signal });
     socket.off('close', close);
@@ -51,7 +51,7 @@ const actions = {
   },
   async drop({ id }) {
     sockets[id].destroy();
-    await once(sockets[id], 'close');
+    if (!sockets[id].closed) await once(sockets[id], 'close');
     return {};
   },
   async storm({ host, port, count }) {
