@@ -2,7 +2,7 @@
 import type { Host } from '../host.js';
 import type { ProcessInfo } from '../reload/env.js';
 import type { KeptSocket } from '../reload/revive.js';
-import type { AgentEvent } from './contract.js';
+import type { AgentEvent, ReloadDemand } from './contract.js';
 import type { DescriptorStore } from './keeper.js';
 import type { LifeEnvironment, ProcessEnd } from './life.js';
 
@@ -20,4 +20,10 @@ export interface CareParts {
   /** It ended, or gave up listeners, while nobody of us was at work on it. */
   readonly onEnd: (process: ProcessInfo, end: ProcessEnd) => void;
   readonly onLoss: () => void;
+}
+
+/** What one reload has of its own. */
+export interface Own {
+  readonly policy?: ReloadDemand['policy'] | undefined;
+  readonly observer?: ReloadDemand['observer'] | undefined;
 }

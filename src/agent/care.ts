@@ -11,25 +11,19 @@ import { isHalted } from '../reload/halt.js';
 import type { HostProcess } from '../reload/processes.js';
 import { isAlive } from '../reload/prove.js';
 import { reload } from '../reload/reload.js';
-import type { ReloadReport, StopReport } from '../reload/reports.js';
+import type { ReloadReport, ReviveReport, StopReport } from '../reload/reports.js';
 import { revive } from '../reload/revive.js';
 import { rollbackTarget } from '../reload/rollback.js';
 import { stop } from '../reload/stop.js';
 import { policySchema, type Settings, withPolicy } from '../settings.js';
 import { type Applied, isSame, lastApplied, rememberApplied } from './applied.js';
-import type { CareParts, Told } from './care-parts.js';
+import type { CareParts, Own, Told } from './care-parts.js';
 import type { ReloadDemand, Unchanged } from './contract.js';
 import { Figures } from './figures.js';
 import { Keeper } from './keeper.js';
 import { Life, type LifeEnvironment, type ProcessEnd, describeEnd, isDeliberate } from './life.js';
 import { OldProcesses } from './old-processes.js';
 import { Restarts } from './restarts.js';
-
-/** What one reload has of its own. */
-interface Own {
-  readonly policy?: ReloadDemand['policy'] | undefined;
-  readonly observer?: ReloadDemand['observer'] | undefined;
-}
 
 export class Care {
   readonly name: string;
@@ -184,10 +178,9 @@ export class Care {
     const context = await this.context();
     const { owner } = this.keeper;
     try {
-      const report = await revive(context, this.keeper.held, this.#mode);
-      this.figures.restarted(this.restarts.total);
+      const report = await this.#reviveTwice(context);
       await this.#followAny(context, owner);
-      if (report) this.tell({ type: 'haproxy-restarted', report });
+      this.#tellRestarted(report);
     } catch (thrown) {
       const error = toBerthError(thrown, 'restart');
       this.tell({ type: 'restart-failed', error: error.toJSON() });
@@ -195,6 +188,16 @@ export class Care {
       const serving = await servingNumber(context.state);
       if (serving === undefined) throw error;
       await this.transact('HAProxy died', {}, async (own) => reload(own, await rollbackTarget(own.state, serving)));
+    }
+  }
+
+  /** Once more before the sockets are let go: HAProxy waits a second for a hand-over, and a busy host may take longer. */
+  async #reviveTwice(context: HostContext): Promise<ReviveReport | undefined> {
+    try {
+      return await revive(context, this.keeper.held, this.#mode);
+    } catch (error) {
+      this.tell({ type: 'restart-failed', error: toBerthError(error, 'restart').toJSON(), nextInMs: 0 });
+      return revive(context, this.keeper.held, this.#mode);
     }
   }
 
@@ -230,12 +233,17 @@ export class Care {
   async #bringBack(context: HostContext): Promise<void> {
     if (this.keeper.held.length === 0 || (await context.haproxy.find())) return;
     try {
-      const report = await revive(context, this.keeper.held, this.#mode);
-      if (report) this.tell({ type: 'haproxy-restarted', report });
+      this.#tellRestarted(await revive(context, this.keeper.held, this.#mode));
     } catch (error) {
       this.tell({ type: 'restart-failed', error: toBerthError(error, 'restart').toJSON() });
       this.keeper.letGo();
     }
+  }
+
+  #tellRestarted(report: ReviveReport | undefined): void {
+    if (!report) return;
+    this.figures.restarted();
+    this.tell({ type: 'haproxy-restarted', report });
   }
 
   /** @param before who owned the kept sockets when the work began */

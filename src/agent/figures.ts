@@ -63,8 +63,8 @@ export class Figures {
     this.problem('reload', `The last reload failed: ${message}`);
   }
 
-  restarted(total: number): void {
-    this.#restarts = total;
+  restarted(): void {
+    this.#restarts += 1;
   }
 
   missing(names: readonly string[]): void {
