@@ -41,10 +41,7 @@ async function until<T>(launch: Launch, look: () => Promise<T | undefined>): Pro
 }
 
 /** The process of the pid file, once it is a HAProxy that was not there before. */
-async function namedProcess(
-  { kernel }: Context,
-  { options, before, said }: Launch,
-): Promise<ProcessInfo | undefined> {
+async function namedProcess({ kernel }: Context, { options, before, said }: Launch): Promise<ProcessInfo | undefined> {
   const pids = (await readPidFile(options.pidFile)) ?? [];
   if (pids.length > 1) {
     const why = `nbproc starts ${pids.length} processes; a reload needs exactly one`;
