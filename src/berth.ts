@@ -27,6 +27,7 @@ import {
   reservationsReport,
 } from './reload/reserve.js';
 import { rollbackTarget } from './reload/rollback.js';
+import { withLock } from './reload/session.js';
 import { history, status } from './reload/status.js';
 import { stop } from './reload/stop.js';
 import type {
@@ -157,7 +158,7 @@ class OpenBerth implements Berth {
   async reserve(targets: readonly string[], options: ConfigurationOptions = {}): Promise<ReserveReport> {
     const context = await this.#host.writing();
     const wanted = await this.#portsOf(context, targets, options);
-    return this.#locked(context, 'reserve', async () => {
+    return withLock(context, 'reserve', async () => {
       const { kernel, ledger, settings } = context;
       const now = await readReservations(kernel, ledger);
       const add = portsToAdd(now, wanted);
@@ -169,7 +170,7 @@ class OpenBerth implements Berth {
 
   async release(ports?: string): Promise<ReserveReport> {
     const context = await this.#host.writing();
-    return this.#locked(context, 'release', async () => {
+    return withLock(context, 'release', async () => {
       const { kernel, ledger } = context;
       const now = await readReservations(kernel, ledger);
       const asked = ports === undefined ? union(now.ours, now.lost) : parsePorts(ports);
@@ -259,15 +260,6 @@ class OpenBerth implements Berth {
     if (targets.length > 0 && targets.every((target) => /^[\d,-]+$/.test(target))) return parsePorts(targets.join(','));
     const { sources, build } = await this.#read(context, targets, options);
     return listenerPorts((await context.read(sources, build)).listeners.binds);
-  }
-
-  async #locked<T>(context: HostContext, doing: string, work: () => Promise<T>): Promise<T> {
-    const lock = await context.state.lock(`berth ${doing}`, context.settings.lockWaitMs);
-    try {
-      return await work();
-    } finally {
-      lock.release();
-    }
   }
 }
 

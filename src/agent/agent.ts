@@ -7,6 +7,7 @@ import { toBerthError } from '../errors.js';
 import { type Host, openHostWith } from '../host.js';
 import { wasStopped } from '../haproxy/unit.js';
 import { becomeSubreaper, reapStrangers, watchExit } from '../kernel/exit.js';
+import { closeDescriptors } from '../kernel/handoff.js';
 import { processInfo, readStat, signalProcess, socketAt } from '../kernel/process.js';
 import {
   describeListeners,
@@ -22,7 +23,7 @@ import type { Told } from './care-parts.js';
 import type { Agent, AgentEvent, HealthReport } from './contract.js';
 import { healthOf } from './health.js';
 import { OpenInstance } from './instance.js';
-import type { DescriptorStore } from './keeper.js';
+import { type DescriptorStore, instanceOf, storedName } from './keeper.js';
 import { type Log, logEvents } from './log.js';
 import { startMetrics } from './metrics.js';
 import { type Notifier, startNotifier } from './notify.js';
@@ -68,7 +69,6 @@ class OpenAgent implements Agent {
   readonly #instances = new Map<string, OpenInstance>();
   readonly #queues = new Map<number, Queue>();
   readonly #listeners = new Set<(event: AgentEvent) => void>();
-  readonly #stored = new Map<string, Adopted[]>();
   #settings: Settings['agent'];
   #server: Server | undefined;
   #notifier: Notifier | undefined;
@@ -104,23 +104,25 @@ class OpenAgent implements Agent {
   }
 
   async start(): Promise<void> {
-    const { log, environment = process.env } = this.#options;
+    const { log } = this.#options;
+    const { environment } = this.#sources;
     const settings = loadInstances(this.#sources);
     becomeSubreaper();
     this.#reaper = setInterval(reapStrangers, REAP_MS);
     this.#ends.push(logEvents(this, log));
     const metrics = startMetrics(this, { openFiles: async () => (await processInfo(process.pid))?.openFiles });
     this.#ends.push(() => metrics.stop());
-    this.#takeStored(takeStored(environment));
+    const stored = byInstance(takeStored(environment));
     const before = this.#options.replace ? await askToHandOver(this.#settings.socket) : undefined;
     for (const [name, each] of settings) {
       const host = await openHostWith(each, { environment, stale: 'none' });
       const offer = before?.offers.get(name);
       const offered = offer === undefined ? [] : keptSockets(await host.kernel.getsocks(offer, FETCH_MS));
-      for (const { descriptor, inode } of offered) await storeDescriptors(`${name}.${inode}`, [descriptor]);
-      this.#instances.set(name, this.#open(name, host, [...(this.#stored.get(name) ?? []), ...offered]));
+      for (const { descriptor, inode } of offered) await storeDescriptors(storedName(name, inode), [descriptor]);
+      this.#instances.set(name, this.#open(name, host, [...(stored.get(name) ?? []), ...offered]));
     }
-    this.#closeStrangers(settings);
+    // Of instances that are no more: held any longer, they would take connections for nobody.
+    for (const [name, sockets] of stored) if (!settings.has(name)) giveUp(name, sockets);
     if (before) await endPredecessor(before, { startTicks: startTicksOf, terminate });
     this.#server = await startServer(this, {
       settings: this.#settings,
@@ -164,9 +166,8 @@ class OpenAgent implements Agent {
           : ['instance'];
         if (keys.length === 0) continue;
         changed.push(...keys.map((key) => (settings.size > 1 ? `${name}.${key}` : key)));
-        const { environment = process.env } = this.#options;
         // First: where it cannot be opened, the one before stays.
-        const host = await openHostWith(each, { environment, stale: 'none' });
+        const host = await openHostWith(each, { environment: this.#sources.environment, stale: 'none' });
         const instance = this.#open(name, host, (await before?.handOver()) ?? []);
         this.#instances.set(name, instance);
         await instance.start();
@@ -206,12 +207,14 @@ class OpenAgent implements Agent {
   }
 
   #open(name: string, host: Host, adopted: readonly Adopted[]): OpenInstance {
-    const { environment = process.env } = this.#options;
+    const { environment } = this.#sources;
     const own = adopted.filter(({ netns }) => netns === undefined || netns === String(host.kernel.inode));
-    const elsewhere = adopted.filter((socket) => !own.includes(socket));
     // Of HAProxy's `namespace`, whose name no descriptor tells: the keeper takes them anew from the HAProxy that serves.
-    host.kernel.close(elsewhere.map(({ descriptor }) => descriptor));
-    for (const { inode } of elsewhere) void removeStored(`${name}.${inode}`);
+    const kept = new Set(own);
+    giveUp(
+      name,
+      adopted.filter((socket) => !kept.has(socket)),
+    );
     const queue = this.#queues.get(host.kernel.inode) ?? new Queue();
     this.#queues.set(host.kernel.inode, queue);
     const store = environment['NOTIFY_SOCKET'] ? STORE : undefined;
@@ -224,26 +227,6 @@ class OpenAgent implements Agent {
       tell: (event) => this.#tell(name, event),
       ...(store ? { store } : {}),
     });
-  }
-
-  /** Names are `INSTANCE.INODE`, as the keeper gives them. */
-  #takeStored(stored: readonly StoredDescriptor[]): void {
-    const names = new Map(stored.map(({ fd, name }) => [fd, name.replace(/\.\d+$/, '')]));
-    for (const socket of keptSockets(stored.map((one) => one.fd))) {
-      const name = names.get(socket.descriptor) ?? '';
-      this.#stored.set(name, [...(this.#stored.get(name) ?? []), socket]);
-    }
-  }
-
-  /** Sockets of instances that are no more: held any longer, they would take connections for nobody. */
-  #closeStrangers(settings: ReadonlyMap<string, Settings>): void {
-    const [any] = this.#instances.values();
-    for (const [name, sockets] of this.#stored) {
-      if (settings.has(name)) continue;
-      any?.closeDescriptors(sockets.map(({ descriptor }) => descriptor));
-      for (const { inode } of sockets) void removeStored(`${name}.${inode}`);
-    }
-    this.#stored.clear();
   }
 
   #tell(instance: string, event: Told): void {
@@ -269,6 +252,22 @@ type Adopted = KeptSocket & { readonly netns?: string };
 
 function keptSockets(descriptors: readonly number[]): Adopted[] {
   return describeListeners(descriptors).map(({ fd, ...socket }) => ({ descriptor: fd, ...socket }));
+}
+
+function byInstance(stored: readonly StoredDescriptor[]): Map<string, Adopted[]> {
+  const names = new Map(stored.map(({ fd, name }) => [fd, instanceOf(name)]));
+  const sockets = new Map<string, Adopted[]>();
+  for (const socket of keptSockets(stored.map(({ fd }) => fd))) {
+    const name = names.get(socket.descriptor) ?? '';
+    sockets.set(name, [...(sockets.get(name) ?? []), socket]);
+  }
+  return sockets;
+}
+
+/** Ours and the service manager's. */
+function giveUp(instance: string, sockets: readonly Adopted[]): void {
+  closeDescriptors(sockets.map(({ descriptor }) => descriptor));
+  for (const { inode } of sockets) void removeStored(storedName(instance, inode));
 }
 
 async function startTicksOf(pid: number): Promise<string | undefined> {

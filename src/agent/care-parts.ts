@@ -1,10 +1,10 @@
 /** What the care for one HAProxy is made of. */
 import type { Host } from '../host.js';
-import type { ProcessInfo } from '../reload/env.js';
+import type { ProcessEnd, ProcessInfo } from '../reload/env.js';
 import type { KeptSocket } from '../reload/revive.js';
 import type { AgentEvent, ReloadDemand } from './contract.js';
 import type { DescriptorStore } from './keeper.js';
-import type { LifeEnvironment, ProcessEnd } from './life.js';
+import type { LifeEnvironment } from './life.js';
 
 /** An event without what every event has. */
 export type Told = AgentEvent extends infer E ? (E extends AgentEvent ? Omit<E, 'at' | 'instance'> : never) : never;

@@ -5,7 +5,7 @@
 import { BerthError, toBerthError } from '../errors.js';
 import type { Host } from '../host.js';
 import type { HostContext } from '../reload/context.js';
-import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
+import type { ProcessEnd, ProcessInfo, RunningHAProxy } from '../reload/env.js';
 import { servingNumber } from '../reload/generations.js';
 import { isHalted } from '../reload/halt.js';
 import type { HostProcess } from '../reload/processes.js';
@@ -21,7 +21,7 @@ import type { CareParts, Own, Told } from './care-parts.js';
 import type { ReloadDemand, Unchanged } from './contract.js';
 import { Figures } from './figures.js';
 import { Keeper } from './keeper.js';
-import { Life, type LifeEnvironment, type ProcessEnd, describeEnd, isDeliberate } from './life.js';
+import { Life, type LifeEnvironment, describeEnd, isDeliberate } from './life.js';
 import { OldProcesses } from './old-processes.js';
 import { Restarts } from './restarts.js';
 
@@ -112,7 +112,10 @@ export class Care {
         advice: 'Name them in the settings (sources) or in the request',
       });
     }
-    if (ifChanged && (await this.#isLive(sources, mark))) return this.#unchanged(reason);
+    if (ifChanged && (await this.#isLive(sources, mark))) {
+      this.tell({ type: 'reload-unchanged', reason });
+      return this.figures.unchanged();
+    }
     const workingDirectory = demand.workingDirectory ?? this.settings.haproxy.workingDirectory ?? '/';
     const report = await this.transact(reason, { policy, observer }, async (context) => {
       await this.#bringBack(context);
@@ -223,10 +226,16 @@ export class Care {
   async stop(options: { readonly hard?: boolean }): Promise<StopReport> {
     this.life.stop();
     const report = await stop(await this.context(), options);
-    this.keeper.letGo();
     this.figures.gone('stopped');
     this.tell({ type: 'haproxy-stopped', report });
     return report;
+  }
+
+  /** Told now, and shown as a problem until it is gone. */
+  trouble(what: string, error: unknown): void {
+    const text = `${what}: ${toBerthError(error, what).message}`;
+    this.figures.problem(what, text);
+    this.tell({ type: 'warning', text });
   }
 
   /** A HAProxy that died a moment ago is brought back first: the reload then finds its sockets where they were. */
@@ -284,15 +293,5 @@ export class Care {
     } catch (error) {
       this.tell({ type: 'warning', text: toBerthError(error, 'state').message });
     }
-  }
-
-  #unchanged(reason: string): Unchanged {
-    this.tell({ type: 'reload-unchanged', reason });
-    const { generation, haproxy } = this.figures;
-    return {
-      outcome: 'unchanged',
-      ...(generation === undefined ? {} : { generation }),
-      ...(haproxy ? { haproxy: { pid: haproxy.pid } } : {}),
-    };
   }
 }

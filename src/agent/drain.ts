@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError, toBerthError } from '../errors.js';
 import type { HAProxy, Kernel } from '../reload/env.js';
+import { isAlive } from '../reload/prove.js';
 import type { HostProcess } from '../reload/processes.js';
 import type { Settings } from '../settings.js';
 import type { AgentEvent } from './contract.js';
@@ -109,7 +110,7 @@ async function endOld(env: DrainEnvironment, process: HostProcess): Promise<bool
   if (!(await env.haproxy.signal(process, 'SIGTERM'))) return false;
   const deadline = performance.now() + KILL_AFTER_MS;
   while (performance.now() < deadline) {
-    if ((await env.kernel.process(process.pid))?.startTicks !== process.startTicks) return true;
+    if (!(await isAlive(env.kernel, process))) return true;
     await sleep(POLL_MS);
   }
   await refuseServing(env, process);

@@ -4,7 +4,7 @@ import type { HostContext } from '../reload/context.js';
 import type { ProcessInfo } from '../reload/env.js';
 import { listGenerations } from '../reload/generations.js';
 import type { ProcessReport, ReloadReport } from '../reload/reports.js';
-import type { InstanceState } from './contract.js';
+import type { InstanceState, Unchanged } from './contract.js';
 import type { ReservationState } from './heal.js';
 import type { Keeper } from './keeper.js';
 
@@ -61,6 +61,15 @@ export class Figures {
     const at = new Date().toISOString();
     this.lastReload = { at, reason, outcome: 'failed', ms, error: { code, step, message } };
     this.problem('reload', `The last reload failed: ${message}`);
+  }
+
+  unchanged(): Unchanged {
+    const { generation, haproxy } = this;
+    return {
+      outcome: 'unchanged',
+      ...(generation === undefined ? {} : { generation }),
+      ...(haproxy ? { haproxy: { pid: haproxy.pid } } : {}),
+    };
   }
 
   restarted(): void {

@@ -3,10 +3,8 @@ import { type Endpoint, formatEndpoint } from '../model/endpoint.js';
 import { formatPorts } from '../model/ports.js';
 import type { ServedSocket } from '../model/plan.js';
 import type { HostContext } from '../reload/context.js';
-import type { ProcessInfo } from '../reload/env.js';
 import { conflicts } from '../reload/listeners.js';
-import { addReservations, readReservations, shareOf, type Reservations } from '../reload/reserve.js';
-import { difference } from '../model/ports.js';
+import { addReservations, readReservations, type Reservations, reservationsReport } from '../reload/reserve.js';
 import { withJournal } from '../reload/session.js';
 
 /** Listeners of the process whose very socket is not in LISTEN (UDP: bound) any more; one dump of the kernel's tables. */
@@ -20,11 +18,6 @@ export async function lostListeners(
   const rows = await kernel.boundSockets([...new Set(names)], { silent: false });
   const there = new Set(rows.map(({ inode }) => inode));
   return places.filter(({ inode }) => !there.has(inode));
-}
-
-/** Tell HAProxy to listen again (SIGTTIN), the cure for a pause. */
-export async function resumeListeners({ haproxy }: HostContext, process: ProcessInfo): Promise<void> {
-  await haproxy.signal(process, 'SIGTTIN');
 }
 
 /** Listeners that were left out and could be served now. */
@@ -54,12 +47,8 @@ export async function reassertReservations(context: HostContext): Promise<Reserv
 }
 
 function described(now: Reservations, reasserted: string): ReservationState {
-  return {
-    ours: formatPorts(now.ours),
-    foreign: formatPorts(difference(now.reserved, now.ours)),
-    share: shareOf(now.reserved, now.ephemeral),
-    reasserted,
-  };
+  const { ours, foreign, ephemeral } = reservationsReport(now);
+  return { ours, foreign, share: ephemeral.reservedShare, reasserted };
 }
 
 export function namesOf(places: readonly ServedSocket[]): string[] {

@@ -10,8 +10,7 @@ import { Care } from './care.js';
 import type { CareParts } from './care-parts.js';
 import type { Instance, InstanceState, ReloadDemand, Unchanged } from './contract.js';
 import { fingerprint } from './fingerprint.js';
-import type { ProcessEnd } from './life.js';
-import type { HandoffServer, ProcessInfo } from '../reload/env.js';
+import type { HandoffServer, ProcessEnd, ProcessInfo } from '../reload/env.js';
 import { handedGuard } from '../reload/handover.js';
 import type { Queue } from './queue.js';
 import { tend } from './tend.js';
@@ -113,10 +112,6 @@ export class OpenInstance implements Instance {
     this.#care.keeper.letGo();
   }
 
-  closeDescriptors(descriptors: readonly number[]): void {
-    this.#care.host.kernel.close(descriptors);
-  }
-
   reload(demand: ReloadDemand): Promise<ReloadReport | Unchanged> {
     const { sources, workingDirectory, policy, ifChanged } = demand;
     const key = `${this.name} ${JSON.stringify([sources, workingDirectory, policy, ifChanged])}`;
@@ -153,7 +148,7 @@ export class OpenInstance implements Instance {
           thorough: whole,
           watched: this.#watch?.complete ?? false,
           mayApply: (mark) => this.#mayApply(mark),
-          apply: (demand) => this.#apply(demand),
+          apply: (demand, mark) => this.#apply(demand, mark),
           restart: () => this.#restartNow(),
         });
         this.#care.figures.problem('reconcile', undefined);
@@ -178,10 +173,9 @@ export class OpenInstance implements Instance {
     else if (this.settings.sources.length === 0) care.figures.gone('stopped');
   }
 
-  async #apply(demand: ReloadDemand): Promise<ReloadReport | Unchanged> {
+  async #apply(demand: ReloadDemand, known?: string): Promise<ReloadReport | Unchanged> {
     clearTimeout(this.#restart);
-    const sources = demand.sources ?? this.settings.sources;
-    const mark = await fingerprint(sources);
+    const mark = known ?? (await fingerprint(demand.sources ?? this.settings.sources));
     try {
       const report = await this.#care.apply(demand, mark);
       this.#failed = undefined;
@@ -283,8 +277,6 @@ export class OpenInstance implements Instance {
   }
 
   #trouble(what: string, error: unknown): void {
-    const { message } = toBerthError(error, what);
-    this.#care.figures.problem(what, `${what}: ${message}`);
-    this.#care.tell({ type: 'warning', text: `${what}: ${message}` });
+    this.#care.trouble(what, error);
   }
 }

@@ -16,6 +16,16 @@ export interface DescriptorStore {
   remove(name: string): unknown;
 }
 
+/** What a socket of an instance is called there. */
+export function storedName(instance: string, inode: number): string {
+  return `${instance}.${inode}`;
+}
+
+/** Whose socket it is, by that name. */
+export function instanceOf(name: string): string {
+  return name.replace(/\.\d+$/, '');
+}
+
 export interface KeeperEnvironment {
   readonly kernel: Kernel;
   /** Of the instance, in the names of stored descriptors. */
@@ -55,7 +65,7 @@ export class Keeper implements ListenerKeeper {
     const gone = inodes.flatMap((inode) => this.#held.get(inode) ?? []);
     for (const { inode } of gone) {
       this.#held.delete(inode);
-      this.#env.store?.remove(this.#nameOf(inode));
+      this.#env.store?.remove(storedName(this.#env.name, inode));
     }
     this.#env.kernel.close(gone.map(({ descriptor }) => descriptor));
   }
@@ -111,13 +121,11 @@ export class Keeper implements ListenerKeeper {
   #hold(inode: number, descriptor: number, endpoint: Endpoint | undefined): void {
     if (endpoint === undefined) return;
     this.#held.set(inode, { inode, descriptor, endpoint });
-    const { store, warn } = this.#env;
+    const { name, store, warn } = this.#env;
     // Beside the agent's own hold: it matters only where the agent dies, too.
-    store?.put(this.#nameOf(inode), [descriptor]).catch((error: unknown) => warn(`Descriptor store: ${String(error)}`));
-  }
-
-  #nameOf(inode: number): string {
-    return `${this.#env.name}.${inode}`;
+    store
+      ?.put(storedName(name, inode), [descriptor])
+      .catch((error: unknown) => warn(`Descriptor store: ${String(error)}`));
   }
 }
 

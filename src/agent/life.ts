@@ -1,11 +1,7 @@
 /** Is the HAProxy that serves still the one that serves: its end, and whether it still has its listening sockets. */
 import type { ServedSocket } from '../model/plan.js';
-import type { ProcessInfo } from '../reload/env.js';
-
-export type ProcessEnd =
-  | { readonly how: 'exited'; readonly status: number }
-  | { readonly how: 'killed'; readonly signal: string; readonly core: boolean }
-  | { readonly how: 'unknown' };
+import { identity } from '../model/process.js';
+import type { ProcessEnd, ProcessInfo } from '../reload/env.js';
 
 export interface LifeEnvironment {
   readonly watchExit: (target: { readonly pid: number; readonly startTicks: string }) => {
@@ -50,7 +46,7 @@ export class Life {
   /** @param root the process whose end counts: a master, or the one standalone process @param places its worker's listeners */
   watch(root: ProcessInfo, places: readonly ServedSocket[]): void {
     this.stop();
-    this.#watched = `${root.pid}:${root.startTicks}`;
+    this.#watched = identity(root);
     const watch = this.#env.watchExit(root);
     void watch.ended.then((end) => this.#onEnd(root, end));
     const samples = sample(places);
@@ -71,8 +67,8 @@ export class Life {
     };
   }
 
-  watches({ pid, startTicks }: Pick<ProcessInfo, 'pid' | 'startTicks'>): boolean {
-    return this.#watched === `${pid}:${startTicks}`;
+  watches(process: Pick<ProcessInfo, 'pid' | 'startTicks'>): boolean {
+    return this.#watched === identity(process);
   }
 
   stop(): void {

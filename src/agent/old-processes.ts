@@ -1,5 +1,6 @@
 /** What is remembered of old HAProxies from one look to the next: since when each is known, and what was told of it. */
 import { uptime } from 'node:os';
+import { identity } from '../model/process.js';
 import type { HostProcess } from '../reload/processes.js';
 import { type DrainDecision, KILL_AFTER_MS, type OldProcess } from './drain.js';
 
@@ -70,9 +71,4 @@ export class OldProcesses {
     this.#memory.set(identity(process), memory);
     return memory;
   }
-}
-
-/** One life of a process: a pid may be recycled. */
-function identity({ pid, startTicks }: HostProcess): string {
-  return `${pid}:${startTicks}`;
 }

@@ -3,18 +3,19 @@
  * has changed; what differs is mended, told, or reported as a problem.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { toBerthError } from '../errors.js';
+import { identity } from '../model/process.js';
 import type { HostContext } from '../reload/context.js';
 import { openGeneration, servingNumber } from '../reload/generations.js';
 import { isHalted } from '../reload/halt.js';
 import { processes } from '../reload/processes.js';
+import { isAlive } from '../reload/prove.js';
 import { reload } from '../reload/reload.js';
 import { rollbackTarget } from '../reload/rollback.js';
 import type { Care } from './care.js';
 import type { ReloadDemand } from './contract.js';
 import { applyDrain, drainPolicy } from './drain.js';
 import { fingerprint, outline } from './fingerprint.js';
-import { freedListeners, lostListeners, namesOf, reassertReservations, resumeListeners } from './heal.js';
+import { freedListeners, lostListeners, namesOf, reassertReservations } from './heal.js';
 
 /** HAProxy listens again within one turn of its loop. */
 const RESUME_MS = 200;
@@ -26,7 +27,8 @@ export interface TendOptions {
   readonly watched: boolean;
   /** May this configuration be tried (again) now? */
   readonly mayApply: (mark: string) => boolean;
-  readonly apply: (demand: ReloadDemand) => Promise<unknown>;
+  /** @param mark fingerprint of the sources, where it has just been taken */
+  readonly apply: (demand: ReloadDemand, mark?: string) => Promise<unknown>;
   readonly restart: () => Promise<void>;
 }
 
@@ -48,8 +50,7 @@ export async function tend(care: Care, options: TendOptions): Promise<void> {
 /** @returns whether a HAProxy serves */
 async function tendProcess(care: Care, context: HostContext, { thorough, restart }: TendOptions): Promise<boolean> {
   const { owner } = care.keeper;
-  const alive = owner && (await context.kernel.process(owner.pid))?.startTicks === owner.startTicks;
-  if (alive && !thorough) return true;
+  if (!thorough && owner && (await isAlive(context.kernel, owner))) return true;
   const running = await context.haproxy.find();
   if (running) {
     if (thorough) await care.keeper.renew(running.worker);
@@ -70,13 +71,14 @@ async function tendListeners(care: Care, context: HostContext, { apply }: TendOp
   const lost = await lostListeners(context, places);
   const names = namesOf(lost);
   if (lost.length > 0) {
-    await resumeListeners(context, owner);
+    // The cure for a pause.
+    await context.haproxy.signal(owner, 'SIGTTIN');
     await sleep(RESUME_MS);
     const still = await lostListeners(context, lost);
     if (still.length > 0) await reloadServing(care, `${still.length} listeners had vanished`);
     care.tell({ type: 'listeners-repaired', names, how: still.length > 0 ? 'reload' : 'SIGTTIN' });
   }
-  care.figures.missing(namesOf(await lostListeners(context, lost.length > 0 ? care.keeper.places : [])));
+  care.figures.missing(lost.length > 0 ? namesOf(await lostListeners(context, care.keeper.places)) : []);
   if (care.figures.quarantined.length === 0) return;
   const freed = await freedListeners(context);
   if (freed.length === 0) return;
@@ -108,7 +110,7 @@ async function tendOldProcesses(care: Care, context: HostContext, { thorough }: 
     care.lastProcesses = undefined;
     return;
   }
-  const who = others.map(({ pid, startTicks }) => `${pid}:${startTicks}`).join();
+  const who = others.map(identity).join();
   if (thorough || care.lastProcesses?.others !== who) {
     care.lastProcesses = { others: who, all: (await processes(context, { connections: 'old' })).processes };
   }
@@ -132,7 +134,7 @@ async function tendSources(care: Care, options: TendOptions, serves: boolean): P
     care.settled = shape;
     return;
   }
-  await quietly(options.apply({ reason: serves ? 'source changed' : 'nothing serves' }));
+  await quietly(options.apply({ reason: serves ? 'source changed' : 'nothing serves' }, mark));
 }
 
 /** A reload tells its failure itself. */
@@ -146,8 +148,6 @@ async function step(care: Care, what: string, work: () => Promise<void>): Promis
     await work();
     care.figures.problem(what, undefined);
   } catch (thrown) {
-    const { message } = toBerthError(thrown, what);
-    care.figures.problem(what, `${what}: ${message}`);
-    care.tell({ type: 'warning', text: `${what}: ${message}` });
+    care.trouble(what, thrown);
   }
 }

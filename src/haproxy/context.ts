@@ -17,11 +17,6 @@ export interface Context {
   readonly sendSignal: SendSignal;
 }
 
-/** One life of a process: a pid alone may be recycled. */
-export function identity({ pid, startTicks }: Pick<ProcessInfo, 'pid' | 'startTicks'>): string {
-  return `${pid}:${startTicks}`;
-}
-
 /** Value of an option of a HAProxy command line (`-p FILE`, `-S PATH`); the last one counts. */
 export function optionOf(argv: readonly string[], option: string): string | undefined {
   const at = argv.lastIndexOf(option);

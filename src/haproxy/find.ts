@@ -3,7 +3,8 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
-import { identity, isDead, listening, livingHAProxies, optionOf, sleep, type Context } from './context.js';
+import { identity } from '../model/process.js';
+import { isDead, listening, livingHAProxies, optionOf, sleep, type Context } from './context.js';
 import { readPidFile } from './pid-file.js';
 import { showProc } from './show-proc.js';
 

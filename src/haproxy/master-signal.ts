@@ -2,7 +2,8 @@
 import { constants as os } from 'node:os';
 import { BerthError } from '../errors.js';
 import type { MasterReload, ProcessInfo, RunningHAProxy } from '../reload/env.js';
-import { identity, isHAProxy, listening } from './context.js';
+import { identity } from '../model/process.js';
+import { isHAProxy, listening } from './context.js';
 import { outcome, remaining, untilAnswered, type Attempt } from './master-wait.js';
 
 /** A master takes up SIGUSR2 at its next turn; one that shows no sign for so long has failed between two looks. */

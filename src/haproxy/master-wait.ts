@@ -1,7 +1,8 @@
 /** Waiting for a HAProxy master that is deaf while it reloads: it re-executes itself and closes its socket on the way. */
 import { BerthError, toBerthError } from '../errors.js';
 import type { HAProxy, MasterReload, ProcessInfo } from '../reload/env.js';
-import { identity, isHAProxy, sleep, type Context } from './context.js';
+import { identity } from '../model/process.js';
+import { isHAProxy, sleep, type Context } from './context.js';
 import { parseMessages } from './messages.js';
 
 /** One reload of one master, with its limits. */

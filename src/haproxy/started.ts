@@ -1,7 +1,8 @@
 /** When a HAProxy that was started is really up. */
 import { BerthError } from '../errors.js';
 import type { HAProxy, HAProxyMessage, ProcessInfo } from '../reload/env.js';
-import { identity, isDead, isHAProxy, listening, livingHAProxies, sleep, type Context } from './context.js';
+import { identity } from '../model/process.js';
+import { isDead, isHAProxy, listening, livingHAProxies, sleep, type Context } from './context.js';
 import { summary } from './messages.js';
 import { readPidFile } from './pid-file.js';
 import { showProc } from './show-proc.js';

@@ -3,14 +3,9 @@ import type { ChildProcess } from 'node:child_process';
 import { subscribe } from 'node:diagnostics_channel';
 import { constants } from 'node:os';
 import { systemCause } from '../errors.js';
+import type { ProcessEnd } from '../reload/env.js';
 import { native } from './addon.js';
 import { kernelError } from './errors.js';
-
-/** `unknown`: it had gone before anybody asked, or its status went to another process. */
-export type ProcessEnd =
-  | { readonly how: 'exited'; readonly status: number }
-  | { readonly how: 'killed'; readonly signal: string; readonly core: boolean }
-  | { readonly how: 'unknown' };
 
 export interface ExitWatch {
   readonly ended: Promise<ProcessEnd>;

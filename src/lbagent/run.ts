@@ -1,9 +1,10 @@
 /** One call of the drop-in: its words and settings put together with Berth and the agent. */
-import { existsSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openBerth } from '../berth.js';
 import { BerthError, toBerthError } from '../errors.js';
+import { writePidFile } from '../reload/commit.js';
 import { loadInstances, type Settings, type SettingsSources } from '../settings.js';
 import { parseCommandLine, type HAProxyCall } from './command-line.js';
 import { CANNOT_START, runDropIn, type DropInBerth, type DropInDeps } from './drop-in.js';
@@ -146,10 +147,7 @@ function depsOf(
  */
 async function adopt({ pidFile }: HAProxyCall, berth: DropInBerth, old: number | undefined): Promise<void> {
   if (old === undefined || pidIn(pidFile) === old || (await berth.status()).running) return;
-  const aside = `${pidFile}.berth`;
-  rmSync(aside, { force: true });
-  writeFileSync(aside, `${old}\n`, { mode: 0o644, flag: 'wx' });
-  renameSync(aside, pidFile);
+  writePidFile(pidFile, old);
 }
 
 function pidIn(path: string): number | undefined {

@@ -133,6 +133,12 @@ export interface ProcessInfo {
   readonly residentBytes?: number;
 }
 
+/** `unknown`: it had gone before anybody asked, or its status went to another process. */
+export type ProcessEnd =
+  | { readonly how: 'exited'; readonly status: number }
+  | { readonly how: 'killed'; readonly signal: string; readonly core: boolean }
+  | { readonly how: 'unknown' };
+
 export interface HAProxyBuild {
   readonly binary: string;
   /** `2.6.12-1+deb12u4` */

@@ -7,9 +7,9 @@ import { fstatSync, rmSync } from 'node:fs';
 import { BerthError, toBerthError } from '../errors.js';
 import type { Endpoint } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
+import type { ReloadContext } from './context.js';
 import type {
   Descriptor,
-  HAProxy,
   HAProxyCommand,
   HandedSocket,
   HandoffServer,
@@ -47,12 +47,7 @@ const GETSOCKS_TIMEOUT_MS = 1000;
  * has not noticed anything. Duplicates of the old sockets are closed either way; guards stay the caller's.
  */
 export async function handOver(
-  env: {
-    readonly kernel: Kernel;
-    readonly haproxy: HAProxy;
-    readonly timeoutMs: number;
-    readonly signal?: AbortSignal;
-  },
+  env: Pick<ReloadContext, 'kernel' | 'haproxy' | 'settings' | 'signal'>,
   command: HAProxyCommand,
   paths: HandoverPaths,
   old: OldProcess | undefined,
@@ -78,7 +73,7 @@ export async function handOver(
 
 /** A new process that found no answer within HAProxy's own second is started once more: nothing has changed by the try. */
 async function startOnce(
-  env: { readonly haproxy: HAProxy; readonly timeoutMs: number; readonly signal?: AbortSignal },
+  env: Pick<ReloadContext, 'haproxy' | 'settings' | 'signal'>,
   command: HAProxyCommand,
   paths: HandoverPaths,
   server: HandoffServer,
@@ -88,7 +83,7 @@ async function startOnce(
       pidFile: paths.pidFile,
       handoff: server.path,
       mode: 'standalone',
-      timeoutMs: env.timeoutMs,
+      timeoutMs: env.settings.timeouts.startMs,
       ...(env.signal ? { signal: env.signal } : {}),
     });
   try {

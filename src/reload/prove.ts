@@ -69,7 +69,7 @@ export async function resume(
 }
 
 export async function isAlive(
-  kernel: Kernel,
+  kernel: Pick<Kernel, 'process'>,
   target: { readonly pid: number; readonly startTicks: string },
 ): Promise<boolean> {
   return (await kernel.process(target.pid))?.startTicks === target.startTicks;

@@ -69,12 +69,9 @@ async function startWith(
   generation: Generation,
   kept: readonly KeptSocket[],
 ): Promise<ProcessInfo> {
-  const { kernel, haproxy, settings, signal } = context;
-  const { handoff, statsSocket } = handoverPaths(context, generation.number);
-  const paths = { handoff, statsSocket, pidFile: pidFileOf(context) };
-  const env = { kernel, haproxy, timeoutMs: settings.timeouts.startMs, ...(signal ? { signal } : {}) };
-  const { pid } = await handOver(env, generation.command, paths, undefined, kept);
-  const process = await kernel.process(pid);
+  const paths = { ...handoverPaths(context, generation.number), pidFile: pidFileOf(context) };
+  const { pid } = await handOver(context, generation.command, paths, undefined, kept);
+  const process = await context.kernel.process(pid);
   if (process) return process;
   throw new BerthError('BERTH_RELOAD_FAILED', `haproxy[${pid}] ended right after its start`, { step: 'restart' });
 }

@@ -3,6 +3,20 @@ import type { Journal } from './journal.js';
 import { recover } from './recover.js';
 import type { RecoveryReport } from './reports.js';
 
+/** Work while nobody else works on the state directory. @throws BERTH_LOCKED @param doing for whoever finds the lock taken */
+export async function withLock<T>(
+  { state, settings }: Pick<HostContext, 'state' | 'settings'>,
+  doing: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const lock = await state.lock(`berth ${doing}`, settings.lockWaitMs);
+  try {
+    return await work();
+  } finally {
+    lock.release();
+  }
+}
+
 /**
  * Work on the state directory alone: lock it, open the journal, bring an unfinished transaction to its end, and then do it.
  * @param doing for whoever finds the lock taken, `stop`
@@ -13,17 +27,16 @@ export async function withJournal<T>(
   doing: string,
   work: (context: ReloadContext, recovery: RecoveryReport | undefined) => Promise<T>,
 ): Promise<T> {
-  const lock = await host.state.lock(`berth ${doing}`, host.settings.lockWaitMs);
-  let journal: Journal | undefined;
-  try {
-    journal = await host.openJournal();
-    tellDropped(host, journal);
-    const context = { ...host, journal };
-    return await work(context, await recover(context));
-  } finally {
-    await journal?.close();
-    lock.release();
-  }
+  return withLock(host, doing, async () => {
+    const journal = await host.openJournal();
+    try {
+      tellDropped(host, journal);
+      const context = { ...host, journal };
+      return await work(context, await recover(context));
+    } finally {
+      await journal.close();
+    }
+  });
 }
 
 /** Bring a transaction that was cut off to its end; undefined where there is none. */

@@ -68,10 +68,9 @@ async function unseen({ kernel }: ReloadContext, { pid }: ProcessInfo): Promise<
 }
 
 async function startBeside(context: ReloadContext, input: SwitchInput): Promise<ProcessInfo> {
-  const { state, kernel, haproxy, settings, signal } = context;
+  const { state, kernel } = context;
   const paths = handoverPaths(context, input.generation);
-  const env = { kernel, haproxy, timeoutMs: settings.timeouts.startMs, ...(signal ? { signal } : {}) };
-  const started = await handOver(env, input.command, paths, input.old, input.guards);
+  const started = await handOver(context, input.command, paths, input.old, input.guards);
   await context.journal.append({ kind: 'started', pid: started.pid, startTicks: started.startTicks });
   const process = await kernel.process(started.pid);
   if (process?.startTicks === started.startTicks) return process;

@@ -22,15 +22,18 @@ export async function stop(host: HostContext, { hard = false }: { readonly hard?
     const running = await context.haproxy.find();
     // Before the signal: a Berth that dies after it must leave a HAProxy that stays stopped.
     rememberHalt(context.state);
-    if (!running) return { how, ended: true, connections: 0 };
     await context.keeper?.letGo();
+    if (!running) return { how, ended: true, connections: 0 };
     const target = running.master ?? running.worker;
     await context.haproxy.signal(target, hard ? 'SIGTERM' : 'SIGUSR1');
     rememberStop(context.state, running.worker.pid);
     await stopsListening(context.kernel, running.worker, STOP_MS);
     const deadline = Date.now() + (hard ? STOP_MS : 0);
-    while ((await isAlive(context.kernel, target)) && Date.now() < deadline) await sleep(POLL_MS);
-    const ended = !(await isAlive(context.kernel, target));
+    let ended = !(await isAlive(context.kernel, target));
+    while (!ended && Date.now() < deadline) {
+      await sleep(POLL_MS);
+      ended = !(await isAlive(context.kernel, target));
+    }
     // As the service scripts of HAProxy do: a pid file that names nobody is worse than none.
     rmSync(pidFileOf(context), { force: true });
     const connections = ended ? 0 : (await context.kernel.socketsOf(running.worker.pid).catch(() => new Map())).size;
