@@ -59,3 +59,17 @@ build() {
   use_own_headers
   ./bin/berth --version </dev/null >/dev/null || die 'the build failed'
 }
+
+# fetch_haproxies VERSION…: those that are not the one in PATH, from Debian's suites into .cache.
+fetch_haproxies() {
+  local own version fetch=()
+  own=$(own_haproxy)
+  for version in "$@"; do
+    if [ "$version" != "$own" ]; then fetch+=("$version"); fi
+  done
+  [ ${#fetch[@]} -gt 0 ] || return 0
+  install_missing /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+  ./scripts/haproxy-versions "${fetch[@]}"
+}
+
+own_haproxy() { haproxy -v | sed -nE '1s/^HA-?Proxy version ([0-9]+\.[0-9]+).*/\1/p'; }
