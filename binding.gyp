@@ -14,6 +14,8 @@
         "native/handoff.cc",
         "native/netns.cc",
         "native/owners.cc",
+        "native/parse_diag.cc",
+        "native/parse_proc.cc",
         "native/portprogram.cc",
         "native/probe.cc",
         "native/procnet.cc",

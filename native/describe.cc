@@ -9,9 +9,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 
-#include "kernel.h"
+#include "parse.h"
 
 #ifndef SIOCGSKNS
 #define SIOCGSKNS 0x894C
@@ -85,10 +84,8 @@ void addUnix(const DescribedSocket& socket, uint32_t inode, const sockaddr_stora
   DescribedUnix entry;
   static_cast<DescribedSocket&>(entry) = socket;
   entry.name.inode = inode;
-  entry.name.abstract = local.sun_path[0] == '\0';
-  std::string path(local.sun_path, std::min(length - kHead, sizeof(local.sun_path)));
-  // A path may or may not carry its NUL; NULs belong to an abstract name.
-  entry.name.path = entry.name.abstract ? path.substr(1) : path.substr(0, path.find('\0'));
+  parseUnixName(reinterpret_cast<const uint8_t*>(local.sun_path), std::min(length - kHead, sizeof(local.sun_path)),
+                &entry.name);
   result->local.push_back(std::move(entry));
 }
 

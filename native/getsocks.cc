@@ -168,16 +168,11 @@ Failure connectUnix(int fd, const std::string& path, Patience* patience) {
   return {};
 }
 
-}  // namespace
-
-Result<std::vector<int>> askForSockets(const std::string& path, int timeoutMs, int cancel) {
-  Patience patience(timeoutMs, cancel);
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return failed("socket");
-  if (Failure why = connectUnix(fd.get(), path, &patience)) return why;
-  if (Failure why = sendAll(fd.get(), kCommand, kCommandLength, &patience)) return why;
+// The asker's side of the exchange.
+Result<std::vector<int>> receiveSockets(int fd, Patience* patience) {
+  if (Failure why = sendAll(fd, kCommand, kCommandLength, patience)) return why;
   int expected = 0;
-  if (Failure why = receiveAll(fd.get(), &expected, sizeof(expected), &patience)) return why;
+  if (Failure why = receiveAll(fd, &expected, sizeof(expected), patience)) return why;
   // Without `expose-fd listeners` HAProxy answers with text: four letters are a number far beyond any count.
   if (expected < 0 || expected > kMostSockets) return Failure{EPROTO, "_getsocks"};
 
@@ -187,14 +182,14 @@ Result<std::vector<int>> askForSockets(const std::string& path, int timeoutMs, i
   size_t bytes = 0;
   while (received.size() < static_cast<size_t>(expected)) {
     size_t before = received.size();
-    if (Failure why = receiveDescriptors(fd.get(), &patience, &data, &received, &bytes)) return why;
+    if (Failure why = receiveDescriptors(fd, patience, &data, &received, &bytes)) return why;
     if (received.size() > static_cast<size_t>(expected) || received.size() - before > kDescriptorsPerMessage ||
         bytes > static_cast<size_t>(expected) * kBytesPerDescriptor) {
       return Failure{EPROTO, "_getsocks"};
     }
     if (received.size() == before) continue;  // the rest of the names before it
     int count = static_cast<int>(received.size());
-    if (Failure why = sendAll(fd.get(), &count, sizeof(count), &patience)) {
+    if (Failure why = sendAll(fd, &count, sizeof(count), patience)) {
       // HAProxy does not wait for the last acknowledgement and may have closed.
       if (count != expected) return why;
     }
@@ -202,6 +197,21 @@ Result<std::vector<int>> askForSockets(const std::string& path, int timeoutMs, i
   std::vector<int> result;
   for (UniqueFd& one : received) result.push_back(one.release());
   return result;
+}
+
+}  // namespace
+
+Result<std::vector<int>> askForSockets(const std::string& path, int timeoutMs, int cancel) {
+  Patience patience(timeoutMs, cancel);
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return failed("socket");
+  if (Failure why = connectUnix(fd.get(), path, &patience)) return why;
+  return receiveSockets(fd.get(), &patience);
+}
+
+Result<std::vector<int>> askForSockets(int peer, int timeoutMs, int cancel) {
+  Patience patience(timeoutMs, cancel);
+  return receiveSockets(peer, &patience);
 }
 
 Failure answerAsker(int peer, const std::vector<HandedSocket>& sockets, int timeoutMs, int cancel) {

@@ -204,6 +204,8 @@ struct HandedSocket {
 constexpr size_t kDescriptorsPerMessage = 252;
 // `cancel` is a descriptor that becomes readable when the wait is to end (ECANCELED); -1 for none.
 Result<std::vector<int>> askForSockets(const std::string& path, int timeoutMs, int cancel);
+// The same on a connected, non-blocking socket.
+Result<std::vector<int>> askForSockets(int peer, int timeoutMs, int cancel);
 // Answers one asker on a connected socket.
 Failure answerAsker(int peer, const std::vector<HandedSocket>& sockets, int timeoutMs, int cancel);
 // A unix stream socket bound to a path of the file system with mode 0600, not listening.

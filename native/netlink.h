@@ -5,9 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstring>
-
-#include "kernel.h"
+#include "parse.h"
 
 namespace berth {
 
@@ -46,24 +44,16 @@ class DiagSocket {
   template <typename Each>
   Failure answer(bool* interrupted, Each each) {
     // The kernel fills at most 32 KiB a call, whatever the buffer.
-    alignas(nlmsghdr) char buffer[32768];
-    for (;;) {
+    alignas(nlmsghdr) uint8_t buffer[32768];
+    NetlinkAnswer heard;
+    while (!heard.done) {
       ssize_t got = retry([&] { return ::recv(fd_.get(), buffer, sizeof(buffer), MSG_TRUNC); });
       if (got < 0) return failed("recv(NETLINK_SOCK_DIAG)");
       if (got == 0 || static_cast<size_t>(got) > sizeof(buffer)) return Failure{EMSGSIZE, "recv(NETLINK_SOCK_DIAG)"};
-      size_t left = static_cast<size_t>(got);
-      for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(header, left);
-           header = NLMSG_NEXT(header, left)) {
-        if (header->nlmsg_seq != sequence_) continue;
-        if (header->nlmsg_flags & NLM_F_DUMP_INTR) *interrupted = true;
-        if (header->nlmsg_type == NLMSG_DONE) return {};
-        if (header->nlmsg_type == NLMSG_ERROR) {
-          const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(header));
-          return Failure{-error->error, error->error ? "NETLINK_SOCK_DIAG" : ""};
-        }
-        each(header->nlmsg_type, static_cast<const uint8_t*>(NLMSG_DATA(header)), header->nlmsg_len - NLMSG_HDRLEN);
-      }
+      parseNetlink(buffer, static_cast<size_t>(got), sequence_, &heard, each);
     }
+    *interrupted = heard.interrupted;
+    return heard.failure;
   }
 
   UniqueFd fd_;

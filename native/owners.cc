@@ -6,10 +6,9 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <unordered_set>
 
-#include "kernel.h"
+#include "parse.h"
 
 namespace berth {
 
@@ -48,12 +47,11 @@ Failure eachSocket(int pid, Each each) {
   Failure why = eachNumber("/proc/" + std::to_string(pid) + "/fd", &directory, [&](int fd) {
     char name[16], target[64];
     std::snprintf(name, sizeof(name), "%d", fd);
-    ssize_t length = ::readlinkat(directory, name, target, sizeof(target) - 1);
+    ssize_t length = ::readlinkat(directory, name, target, sizeof(target));
     errno = 0;
-    constexpr size_t kPrefix = 8;  // "socket:["
-    if (length <= static_cast<ssize_t>(kPrefix) || std::memcmp(target, "socket:[", kPrefix) != 0) return true;
-    target[length] = '\0';
-    return each(fd, static_cast<uint32_t>(std::strtoul(target + kPrefix, nullptr, 10)));
+    uint32_t inode;
+    if (length < 0 || !parseSocketLink(std::string_view(target, static_cast<size_t>(length)), &inode)) return true;
+    return each(fd, inode);
   });
   return why;
 }
@@ -132,19 +130,11 @@ Result<ProcessStat> processStat(int pid) {
   UniqueFd fd(retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (!fd) return errno == ENOENT ? Failure{ESRCH, "open"} : failed("open");
   char text[4096];
-  ssize_t got = retry([&] { return ::read(fd.get(), text, sizeof(text) - 1); });
+  ssize_t got = retry([&] { return ::read(fd.get(), text, sizeof(text)); });
   if (got < 0) return failed("read");
-  text[got] = '\0';
   ProcessStat stat;
-  // The name (field 2) stands in parentheses and may itself hold spaces and parentheses: count from the last one.
-  char* at = std::strrchr(text, ')');
-  for (int field = 3; at && field <= 52; field++) {
-    at = std::strchr(at + 1, ' ');
-    if (at && field == 3) stat.state = at[1];
-    if (at && field == 22) stat.startTicks = std::strtoull(at + 1, nullptr, 10);
-    if (at && field == 52) stat.waitStatus = static_cast<int>(std::strtol(at + 1, nullptr, 10));
-  }
-  return at ? Result<ProcessStat>(stat) : Failure{EPROTO, "read"};
+  bool read = parseProcStat(std::string_view(text, static_cast<size_t>(got)), &stat);
+  return read ? Result<ProcessStat>(stat) : Failure{EPROTO, "read"};
 }
 
 }  // namespace berth

@@ -13,54 +13,11 @@ namespace berth {
 
 namespace {
 
-constexpr uint8_t kTcpClose = 7;
 constexpr int kTries = 5;
 
 void append(std::vector<uint8_t>* bytes, const void* data, size_t length) {
   const auto* from = static_cast<const uint8_t*>(data);
   bytes->insert(bytes->end(), from, from + length);
-}
-
-// Calls `each(type, data, length)` for the attributes in a message.
-template <typename Each>
-void attributes(const uint8_t* data, size_t length, Each each) {
-  while (length >= sizeof(nlattr)) {
-    nlattr attribute;
-    std::memcpy(&attribute, data, sizeof(attribute));
-    if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > length) return;
-    each(attribute.nla_type & NLA_TYPE_MASK, data + sizeof(attribute), attribute.nla_len - sizeof(attribute));
-    size_t step = std::min<size_t>(NLA_ALIGN(attribute.nla_len), length);
-    data += step;
-    length -= step;
-  }
-}
-
-SocketRow toRow(const uint8_t* data, size_t length, bool udp) {
-  inet_diag_msg message;
-  std::memcpy(&message, data, sizeof(message));
-  SocketRow row;
-  row.udp = udp;
-  row.family = message.idiag_family == AF_INET6 ? 6 : 4;
-  // The kernel reports bound and silent TCP sockets as CLOSE; no other closed one is in a table.
-  row.state = !udp && message.idiag_state == kTcpClose ? kStateBound : message.idiag_state;
-  row.timer = message.idiag_timer;
-  row.expires = message.idiag_expires;
-  row.localPort = ntohs(message.id.idiag_sport);
-  row.remotePort = ntohs(message.id.idiag_dport);
-  size_t width = row.family == 6 ? 16 : 4;
-  std::memcpy(row.local, message.id.idiag_src, width);
-  std::memcpy(row.remote, message.id.idiag_dst, width);
-  row.device = message.id.idiag_if;
-  row.cookie = message.id.idiag_cookie[0] | static_cast<uint64_t>(message.id.idiag_cookie[1]) << 32;
-  row.uid = message.idiag_uid;
-  row.inode = message.idiag_inode;
-  attributes(data + NLMSG_ALIGN(sizeof(message)), length - NLMSG_ALIGN(sizeof(message)),
-             [&](int type, const uint8_t* value, size_t size) {
-               if (type == INET_DIAG_SKV6ONLY && size >= 1) row.v6only = *value ? 1 : 0;
-               if (type == INET_DIAG_CGROUP_ID && size >= sizeof(row.cgroup))
-                 std::memcpy(&row.cgroup, value, sizeof(row.cgroup));
-             });
-  return row;
 }
 
 template <typename Request>
@@ -79,8 +36,8 @@ Failure dump(DiagSocket* diag, uint16_t type, const Request& request, const Sock
     bool interrupted = false;
     Failure why = diag->ask(type, NLM_F_DUMP, request, filter, &interrupted,
                             [&](uint16_t answered, const uint8_t* data, size_t length) {
-                              if (answered != type || length < sizeof(inet_diag_msg)) return;
-                              SocketRow row = toRow(data, length, query.udp);
+                              SocketRow row;
+                              if (answered != type || !parseInetDiag(data, length, query.udp, &row)) return;
                               if (!query.byPort || bits.has(row.localPort)) rows->push_back(row);
                             });
     if (why || !interrupted || attempt == kTries) return why;
@@ -189,21 +146,9 @@ Result<std::vector<UnixListener>> unixListeners() {
   if (!why)
     why = diag.ask(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request, {}, &interrupted,
                    [&](uint16_t type, const uint8_t* data, size_t length) {
-                     if (type != SOCK_DIAG_BY_FAMILY || length < sizeof(unix_diag_msg)) return;
-                     unix_diag_msg message;
-                     std::memcpy(&message, data, sizeof(message));
                      UnixListener listener;
-                     listener.inode = message.udiag_ino;
-                     attributes(data + NLMSG_ALIGN(sizeof(message)), length - NLMSG_ALIGN(sizeof(message)),
-                                [&](int kind, const uint8_t* value, size_t size) {
-                                  if (kind != UNIX_DIAG_NAME || size == 0) return;
-                                  listener.abstract = value[0] == 0;
-                                  const char* text = reinterpret_cast<const char*>(value);
-                                  size_t skip = listener.abstract ? 1 : 0;
-                                  listener.path.assign(text + skip, size - skip);
-                                  if (!listener.abstract) listener.path.resize(std::strlen(listener.path.c_str()));
-                                });
-                     listeners.push_back(listener);
+                     if (type == SOCK_DIAG_BY_FAMILY && parseUnixDiag(data, length, &listener))
+                       listeners.push_back(std::move(listener));
                    });
   if (why && isMissing(why)) return readProcUnix();
   if (why) return why;
