@@ -50,10 +50,18 @@ export async function livingHAProxies(kernel: ProcessTable): Promise<ProcessInfo
   }
 }
 
-/** Pids of those that have TCP sockets in LISTEN. */
-export async function listening(kernel: ProcessTable, processes: readonly ProcessInfo[]): Promise<Set<number>> {
+/**
+ * Pids of those that have TCP sockets in LISTEN.
+ * @param madeBy only sockets that these uids made; whoever HAProxy runs as later, it makes them as who starts it
+ */
+export async function listening(
+  kernel: ProcessTable,
+  processes: readonly ProcessInfo[],
+  madeBy?: readonly number[],
+): Promise<Set<number>> {
   const rows = processes.length > 0 ? await kernel.boundSockets([], { silent: false }) : [];
-  const inodes = new Set(rows.flatMap(({ state, inode }) => (state === 'LISTEN' ? [inode] : [])));
+  const counts = ({ state, uid }: (typeof rows)[number]) => state === 'LISTEN' && (madeBy?.includes(uid) ?? true);
+  const inodes = new Set(rows.filter(counts).map(({ inode }) => inode));
   const tables = await Promise.all(
     processes.map(({ pid }) => kernel.socketsOf(pid).catch(() => new Map<number, number[]>())),
   );

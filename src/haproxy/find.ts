@@ -5,7 +5,7 @@ import { BerthError, systemCause } from '../errors.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
 import { identity } from '../model/process.js';
 import { isDead, listening, livingHAProxies, optionOf, sleep, type Context } from './context.js';
-import { readPidFile } from './pid-file.js';
+import { isWritableByOthers, readPidFile } from './pid-file.js';
 import { showProc } from './show-proc.js';
 
 export interface FindOptions {
@@ -25,11 +25,13 @@ const MASTER_LIMIT_MS = 5_000;
 /**
  * In this order, the first that names one decides:
  * 1. the master socket, if it exists;
- * 2. the pid file, if it exists;
+ * 2. the pid file, if it exists; one that others can write to (Debian's /run/haproxy is HAProxy's user's) goes behind 3.
+ *    where that process listens: that user must not be able to point Berth at the HAProxy of somebody else;
  * 3. what Berth remembers, if that process still lives;
  * 4. who listens. Where no pid file and no master socket was named: the one HAProxy of this network namespace that has
  *    listening TCP sockets. Where one was named but does not exist, only a HAProxy whose own command line names it
- *    (`-p`, `-S`) counts: any other is somebody else's.
+ *    (`-p`, `-S`) counts: any other is somebody else's. So is one whose sockets another user made: any user can call a
+ *    process haproxy, and its sockets are not to be handed on as HAProxy's.
  * undefined: none runs, this is a first start.
  * @throws BERTH_HAPROXY_NOT_FOUND where what is named is dead, another program, or in another network namespace, or
  *   where several HAProxies listen and none is named; BERTH_HAPROXY_SOCKET where the master socket is not a master's;
@@ -39,10 +41,10 @@ export async function findHAProxy(context: Context, options: FindOptions): Promi
   const all = await livingHAProxies(context.kernel);
   let listeners: Promise<ReadonlySet<number>> | undefined;
   const view: View = { context, all, listening: () => (listeners ??= listening(context.kernel, all)) };
-  const named = await byName(view, options);
-  if (named) return named;
   const remembered = await options.remembered?.();
   const alive = remembered && all.find((found) => identity(found) === identity(remembered));
+  const named = await byName({ ...view, serving: alive }, options);
+  if (named) return named;
   if (alive) return describe(view, alive, 'journal', options);
   const listener = await byListeners(view, options);
   if (!listener) await refuseHidden(view, options);
@@ -70,6 +72,8 @@ interface View {
   readonly context: Context;
   readonly all: readonly ProcessInfo[];
   readonly listening: () => Promise<ReadonlySet<number>>;
+  /** The one that Berth remembers, alive. */
+  readonly serving?: ProcessInfo | undefined;
 }
 
 async function byMasterSocket(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
@@ -104,6 +108,7 @@ async function byPidFile(view: View, options: FindOptions): Promise<RunningHAPro
   const { pidFile } = options;
   const pids = pidFile === undefined ? undefined : await readPidFile(pidFile);
   if (pidFile === undefined || pids === undefined) return undefined;
+  if (await isOverruled(view, pidFile, pids)) return undefined;
   if (pids.length === 0) throw notFound(`The pid file ${pidFile} is empty; remove it if no HAProxy runs`);
   const alive = view.all.filter(({ pid }) => pids.includes(pid));
   const roots = alive.filter(({ ppid }) => !alive.some(({ pid }) => pid === ppid));
@@ -116,6 +121,12 @@ async function byPidFile(view: View, options: FindOptions): Promise<RunningHAPro
   }
   const root = roots[0] ?? (await living(view, pids[0] ?? 0, `the pid file ${pidFile}`));
   return describe(view, root, 'pid-file', options);
+}
+
+/** By what Berth remembers: it listens, the file names another, and whoever may write to the file could have done that. */
+async function isOverruled({ serving, listening }: View, pidFile: string, pids: readonly number[]): Promise<boolean> {
+  if (!serving || pids.includes(serving.pid) || pids.includes(serving.ppid)) return false;
+  return (await isWritableByOthers(pidFile).catch(() => true)) && (await listening()).has(serving.pid);
 }
 
 /** A process that must be a HAProxy of this network namespace. */
@@ -169,8 +180,8 @@ function digits(netns: string): string | undefined {
 }
 
 async function byListeners(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
-  const { all } = view;
-  const listeners = await view.listening();
+  const { all, context } = view;
+  const listeners = await listening(context.kernel, all, [0, process.geteuid?.() ?? 0]);
   const parents = all
     .filter(({ pid }) => listeners.has(pid))
     .map((found) => all.find(({ pid }) => pid === found.ppid) ?? found);

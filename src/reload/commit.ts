@@ -1,5 +1,5 @@
 /** From a proven HAProxy to a finished reload; also the way forward for a reload that was cut off after its commit. */
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
@@ -17,23 +17,49 @@ export function pidFileOf(context: Pick<ReloadContext, 'settings' | 'state'>): s
 
 /** Put a pid into its file by rename(2), so that whoever reads it sees one whole pid. */
 export function writePidFile(path: string, pid: number): void {
+  replacePidFile(path, `${pid}\n`);
+}
+
+/**
+ * How to put the pid file back as it is now. Its directory may be HAProxy's own user's: what stands there by then is
+ * replaced, never written to, since it may be a symlink to any file of root's.
+ */
+export function pidFileAsItIs(path: string): () => void {
+  const before = contentOf(path);
+  return () => {
+    if (before === undefined) rmSync(path, { force: true });
+    else replacePidFile(path, before);
+  };
+}
+
+function replacePidFile(path: string, content: string | Buffer): void {
   const aside = `${path}.berth`;
   try {
     rmSync(aside, { force: true });
-    writeFileSync(aside, `${pid}\n`, { mode: 0o644, flag: 'wx' });
+    writeFileSync(aside, content, { mode: 0o644, flag: 'wx' });
     renameSync(aside, path);
   } catch (error) {
     throw stateWriteError(error, 'write the pid file', path);
   }
 }
 
-/** How to put the pid file back as it is now. */
-export function pidFileAsItIs(path: string): () => void {
-  const before = existsSync(path) ? readFileSync(path) : undefined;
-  return () => {
-    if (before === undefined) rmSync(path, { force: true });
-    else writeFileSync(path, before);
-  };
+/** Larger, or anything but a file: no pid file of HAProxy's. */
+const MOST_BYTES = 64 << 10;
+
+function contentOf(path: string): Buffer | undefined {
+  let fd: number;
+  try {
+    // Not waiting: whoever owns the directory may have put a FIFO there.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch {
+    return undefined;
+  }
+  try {
+    const found = fstatSync(fd);
+    return found.isFile() && found.size <= MOST_BYTES ? readFileSync(fd) : undefined;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**

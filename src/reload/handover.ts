@@ -150,6 +150,8 @@ function handed(descriptor: Descriptor, endpoint: Endpoint | undefined): HandedS
   return { descriptor, namespace: inet?.namespace ?? '', device: inet?.device ?? '' };
 }
 
+/** 0 for what is no socket: a file system of a stranger's can give a file the inode number of any socket. */
 export function inodeOf(descriptor: Descriptor): number {
-  return fstatSync(descriptor).ino;
+  const found = fstatSync(descriptor);
+  return found.isSocket() ? found.ino : 0;
 }

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { cannotRun, configuration, haproxyBinaries, Lab } from '../support/haproxy.js';
+import { pose, STRANGER, WORKER } from '../support/strangers.js';
 
 const skip = cannotRun() !== undefined;
 const binaries = skip ? [] : haproxyBinaries();
@@ -57,6 +58,29 @@ describe.skipIf(skip).each(binaries)('finding HAProxy $version', ({ version, pat
     await start('a', 8080);
     expect(await room({ pidFile: lab.path('other') }).find()).toBeUndefined();
     expect(await room({ masterSocket }).find()).toBeUndefined();
+  });
+
+  it('not: a process of another user that calls itself haproxy, whatever it listens on', async () => {
+    const impostor = await pose(STRANGER, lab.netns, ['127.0.0.1:9999']);
+    expect((await lab.kernel.process(impostor))?.comm).toBe('haproxy');
+    expect(await room().find()).toBeUndefined();
+    const { pid } = await start('a', 8080);
+    expect((await room().find())?.worker.pid).toBe(pid);
+  });
+
+  it('by memory, where the pid file names another and is not root’s alone to write', async () => {
+    mkdirSync(lab.path('pids'));
+    const file = lab.path('pids', 'haproxy.pid');
+    const ours = await start('a', 8080, { pidFile: file });
+    const other = await start('b', 8081, { pidFile: lab.path('other') });
+    const remembered = () => Promise.resolve(ours);
+    const find = () => room({ pidFile: file, remembered }).find();
+    writeFileSync(file, `${other.pid}\n`);
+    expect(await find()).toMatchObject({ worker: { pid: other.pid }, foundBy: 'pid-file' });
+    chownSync(lab.path('pids'), WORKER.uid, WORKER.gid);
+    expect(await find()).toMatchObject({ worker: { pid: ours.pid }, foundBy: 'journal' });
+    await room().signal(ours, 'SIGUSR1');
+    await vi.waitFor(async () => expect(await find()).toMatchObject({ foundBy: 'pid-file' }));
   });
 
   it('several that listen are not guessed between', async () => {
