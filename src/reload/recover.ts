@@ -77,7 +77,7 @@ async function goForward(
   const done = [`generation ${generation.number} serves${newcomer ? `, by haproxy[${newcomer.pid}]` : ''}`];
   if (standalone && begin.old && newcomer) {
     const old = await context.kernel.process(begin.old.pid);
-    if (old?.startTicks === begin.old.startTicks) {
+    if (old?.startTicks === begin.old.startTicks && old.comm === 'haproxy') {
       await retire(context, old, 'standalone', { process: newcomer, expected: [], lenient: true });
       done.push(`told haproxy[${old.pid}] to finish`);
     }
@@ -138,7 +138,8 @@ async function newProcess(
 ): Promise<ProcessInfo | undefined> {
   if (started) {
     const found = await context.kernel.process(started.pid);
-    return found?.startTicks === started.startTicks ? found : undefined;
+    // What goes back is ended: whatever the journal says, nothing but a HAProxy.
+    return found?.startTicks === started.startTicks && found.comm === 'haproxy' ? found : undefined;
   }
   if (begin.mode === 'master-worker') {
     const worker = (await context.haproxy.find().catch(() => undefined))?.worker;

@@ -23,6 +23,7 @@ import { access, lstat, mkdir, realpath } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { BerthError } from '../errors.js';
 import { errnoOf, stateWriteError } from './files.js';
+import { strangeInside } from './state-inside.js';
 
 /**
  * Takes flock(2) on `path` (created 0600), waiting up to `waitMs`. The descriptor holds the lock until it is closed.
@@ -85,6 +86,8 @@ export async function openStateDir(
   if (options.create) await make(absolute);
   const exists = await refuseUntrusted(absolute);
   if (options.create && !exists) throw untrusted(absolute, 'a part of its path leads nowhere');
+  const strange = exists ? await strangeInside(absolute) : undefined;
+  if (strange) throw untrusted(absolute, `${strange.path} ${strange.why}`);
   if (options.create) for (const name of ['generations', 'run']) await makeInside(join(absolute, name));
   return stateDir(absolute, options.lockFile);
 }

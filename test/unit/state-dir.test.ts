@@ -1,6 +1,7 @@
 import {
   chmodSync,
   chownSync,
+  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -10,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openStateDir, SOCKET_PATH_LIMIT, type LockFile } from '../../src/reload/state-dir.js';
@@ -84,6 +86,27 @@ describe('state directory', () => {
     if (what === 'below a file') return;
     const reading = openStateDir(path, { create: false, lockFile: noLock });
     await expect(reading).rejects.toMatchObject({ code: 'BERTH_STATE_DIR' });
+  });
+
+  it.each<[string, (path: string) => void, RegExp]>([
+    ['lock', (path) => symlinkSync('/etc/passwd', path), /lock is a symbolic link/],
+    ['lock', (path) => linkSync(put(`${path}.other`, 'of root'), path), /lock has 2 names/],
+    ['journal', (path) => void spawnSync('mkfifo', [path]), /journal is not a regular file/],
+    ['ledger.json', (path) => put(path, '{}', 0o666), /ledger.json has mode 0666, which lets others write to it/],
+    ['serving.json', (path) => mkdirSync(path), /serving.json is not a regular file/],
+    ['generations/last', (path) => symlinkSync('/etc/passwd', path), /last is a symbolic link/],
+    ['generations/7', (path) => symlinkSync('/etc', path), /7 is not a directory/],
+    ['generations/7', (path) => directory(path, 0o777), /7 has mode 0777/],
+    ['run/7.pid', (path) => symlinkSync('/etc/passwd', path), /7.pid is neither a socket nor a pid file/],
+  ])('refuses a %s that it cannot have made (%#)', async (name, plant, message) => {
+    const path = join(temporaryDirectory(), 'berth');
+    await create(path);
+    plant(join(path, name));
+    if (name === 'ledger.json') chmodSync(join(path, name), 0o666);
+    await expect(create(path)).rejects.toMatchObject({
+      code: 'BERTH_STATE_DIR',
+      message: expect.stringMatching(message) as string,
+    });
   });
 
   it('is used by its resolved path, so that a symlink above it cannot be turned elsewhere later', async () => {
