@@ -1,8 +1,10 @@
 /** Who may do what over the agent's API. */
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -227,6 +229,22 @@ describe('the socket', () => {
     expect(statSync(socket).isSocket()).toBe(true);
     api = await openApi(new FakeAgent(), { socket });
     expect((await api.ask('GET', '/healthz')).status).toBe(200);
+    rmSync(directory, { recursive: true });
+  });
+
+  it.each<[string, number, number]>([
+    ['that all can write to', 0o777, 0],
+    ['of another user', 0o755, 65534],
+  ])('is not made in a directory %s, who could have another file’s owner changed', async (_, mode, uid) => {
+    const directory = mkdtempSync(join(tmpdir(), 'berth-door-'));
+    chmodSync(directory, mode);
+    chownSync(directory, uid, 0);
+    const opened = openApi(undefined, { socket: join(directory, 'berth.sock') });
+    await expect(opened).rejects.toMatchObject({
+      code: 'BERTH_STATE_DIR',
+      message: expect.stringContaining('others than the agent') as string,
+    });
+    expect(readdirSync(directory)).toEqual([]);
     rmSync(directory, { recursive: true });
   });
 

@@ -1,7 +1,8 @@
 /** What nobody should send to the API: each ends in a clear answer, and the next request is answered as if nothing had been. */
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Connections, MAX_CONNECTIONS } from '../../src/agent/server/limits.js';
 import { FakeAgent, MEMBER, openApi, OTHER, type Api } from '../support/api.js';
 
 let api: Api;
@@ -276,6 +277,14 @@ describe('slow, many and silent', () => {
     await Promise.all(ended);
     api.peer = MEMBER;
     await vi.waitFor(async () => expect((await api.ask('GET', '/v1/status')).status).toBe(200));
+  });
+
+  it('many users together leave room for root', () => {
+    const connections = new Connections();
+    const take = (uid: number) => connections.take(new Socket(), { role: 'reader', peer: { ...OTHER, uid } });
+    const taken = Array.from({ length: 2000 }, (_, at) => take(100_000 + at)).filter(Boolean).length;
+    expect(taken).toBe(MAX_CONNECTIONS - 128);
+    expect(connections.take(new Socket(), { role: 'owner' })).toBe(true);
   });
 
   it('a defect of the agent is an answer, and says nothing of its files', async () => {

@@ -1,5 +1,5 @@
 /** The agent's unix socket: made beside its place, opened to the right people, then renamed into it. */
-import { chmodSync, chownSync, lstatSync, mkdirSync, renameSync, rmSync, type Stats } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, renameSync, rmSync, statSync, type Stats } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { BerthError, systemCause } from '../../errors.js';
@@ -35,6 +35,7 @@ export async function listenOn(server: Server, { path, group, readers, warn }: S
   const own = `${path}.${process.pid}.tmp`;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    refuseUntrusted(dirname(path));
     rmSync(own, { force: true });
     await listening(server, own);
     permitTo(own, group, readers, warn);
@@ -49,9 +50,22 @@ export async function listenOn(server: Server, { path, group, readers, warn }: S
     throw new BerthError('BERTH_STATE_DIR', `Cannot listen on ${path}: ${(error as Error).message}`, {
       step: 'listen',
       cause: error,
-      advice: 'Make its directory writable for the agent, or set agent.socket to another place',
+      advice: 'Make its directory writable for the agent alone, or set agent.socket to another place',
     });
   }
+}
+
+/**
+ * The socket's owner and mode are changed by its name. Whoever can put another thing in its place between would have that
+ * changed, /etc/shadow for one. In a sticky directory, as /tmp is, nobody can.
+ */
+function refuseUntrusted(directory: string): void {
+  const { uid, gid, mode } = statSync(directory);
+  const [us, ourGroup] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  const byGroup = (mode & 0o020) !== 0 && gid !== 0 && gid !== ourGroup;
+  const byOthers = byGroup || (mode & 0o002) !== 0;
+  if ((uid === 0 || uid === us) && (!byOthers || (mode & 0o1000) !== 0)) return;
+  throw new Error(`others than the agent's user can replace what is in ${directory}`);
 }
 
 /** Until here only the agent's own user may connect: bind(2) made it under a umask that leaves others no write. */
