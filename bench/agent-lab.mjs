@@ -31,7 +31,7 @@ export class Sources {
 
   /**
    * @param {string} base
-   * @param {{ listeners: number, files?: 'one' | 'many', maxconn?: number }} options one listener a file, or all in one
+   * @param {{ listeners: number, files?: 'one' | 'many', maxconn?: number, another?: number }} options one listener a file, or all in one
    */
   constructor(base, { listeners, files = 'many', maxconn = 2000, another = ANOTHER }) {
     this.base = base;
@@ -85,7 +85,7 @@ export class Sources {
   }
 
   /** lbagent's command line, less the name of the program. */
-  words({ reload }) {
+  words(/** @type {{ reload: boolean }} */ { reload }) {
     const words = ['-D', '-p', this.pidFile, '-C', this.current, '-f', this.current];
     return reload ? [...words, '-sf', String(this.pid), '-x', this.statsSocket] : words;
   }
@@ -108,7 +108,7 @@ function section(/** @type {number} */ port) {
   return `listen lb-${port}\n  bind ${ADDRESS}:${port}\n  server s ${ADDRESS}:${BACKEND}\n`;
 }
 
-/** @typedef {import('../dist/agent/contract.js').AgentEvent & { seen: number }} Seen */
+/** An AgentEvent of src/agent/contract.ts, and when it was seen. @typedef {any} Seen */
 
 /** `berth agent`, and its HAProxy. */
 export class AgentProcess {

@@ -1,87 +1,94 @@
-/** What every bench does around its parts: options, namespaces of its own, one JSON line a result, the table. */
+/** A part of the bench in namespaces of its own, and its time limit. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { buildBaseline } from './lab.mjs';
-import { Results } from './measure.mjs';
+import { Bench } from './measure.mjs';
+import { PARTS } from './parts/index.mjs';
 
-/**
- * What a part has.
- * @typedef {object} Bench
- * @property {string} baseline path of the program
- * @property {string} directory for its files
- * @property {string} haproxy
- * @property {number} rounds counted ones
- * @property {Results} results
- */
+const MAIN = fileURLToPath(new URL('main.mjs', import.meta.url));
+const FLAGS = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+/** For what comes before the first round, and for the one that has begun. */
+const MORE_SECONDS = 20;
+/** Of what a part said last, for its failure. */
+const KEPT_LINES = 12;
 
-/**
- * Run the parts: the program at `url` starts itself once more in network, pid and mount namespaces of its own, which end
- * with it. Ends the process, with 1 where a goal is missed.
- * @param {{ url: string, help: string, rounds: number, parts: Record<string, (bench: Bench) => Promise<void>> }} bench
- */
-export async function runBench({ url, help, rounds, parts }) {
-  const { values: options } = parseArgs({
-    options: {
-      haproxy: { type: 'string', default: 'haproxy' },
-      rounds: { type: 'string', default: String(rounds) },
-      only: { type: 'string' },
-      help: { type: 'boolean', default: false },
-      // Given by this program to itself.
-      inside: { type: 'boolean', default: false },
-    },
-  });
-  if (options.help) process.stdout.write(help);
-  else if (!options.inside) process.exitCode = await runInside(url);
-  else {
-    const wanted = Object.entries(parts).filter(([name]) => options.only === undefined || options.only === name);
-    process.exitCode = await runParts(wanted, options.haproxy, Number(options.rounds));
-  }
-  process.exit();
-}
+/** @typedef {{ haproxy: string, short: boolean, rounds: number | undefined, directory: string }} Given */
 
-/**
- * @param {[string, (bench: Bench) => Promise<void>][]} parts
- * @param {string} haproxy
- * @param {number} rounds
- */
-async function runParts(parts, haproxy, rounds) {
+/** Run a part in this process, which has namespaces of its own already. */
+export async function runHere(/** @type {string} */ name, /** @type {Given} */ { directory, rounds, ...given }) {
+  const part = PARTS[name];
+  if (!part) throw new Error(`no part is called ${name}`);
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
-  const directory = mkdtempSync(join(tmpdir(), 'berth-bench-'));
-  try {
-    const results = new Results();
-    const bench = { baseline: buildBaseline(directory), directory, haproxy, rounds, results };
-    const kernel = execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim();
-    const [load] = loadavg();
-    const about = { kernel, haproxy: versionOf(haproxy).text, node: process.version, rounds, load };
-    process.stdout.write(`${JSON.stringify(about)}\n`);
-    for (const [name, part] of parts) {
-      process.stderr.write(`bench: ${name}\n`);
-      await part(bench);
-    }
-    process.stdout.write(`\n${results.table()}\n`);
-    return results.allMet ? 0 : 1;
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  const own = join(directory, name);
+  mkdirSync(own, { recursive: true });
+  const bench = new Bench({
+    ...given,
+    baseline: join(directory, 'baseline'),
+    directory: own,
+    rounds: given.short ? 1 : (rounds ?? part.rounds),
+  });
+  bench.within(part.seconds);
+  await part.run(bench);
 }
 
-async function runInside(/** @type {string} */ url) {
-  const flags = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
-  const own = [process.execPath, fileURLToPath(url), '--inside', ...process.argv.slice(2)];
-  const child = spawn('unshare', [...flags, '--', ...own], { stdio: 'inherit' });
-  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => child.kill('SIGKILL'));
-  const [status] = await once(child, 'exit');
-  return status ?? 130;
+/**
+ * What a part found, as far as it came.
+ * @param {string} name
+ * @param {Given & { until: number }} given `until`: of performance.now(), when all of it has to be over
+ * @returns {Promise<import('./results.mjs').PartResult>}
+ */
+export async function runPart(name, { haproxy, short, rounds, directory, until }) {
+  const [load = 0] = loadavg();
+  /** @type {import('./results.mjs').PartResult} */
+  const result = {
+    date: new Date().toISOString(),
+    load: Number(load.toFixed(1)),
+    seconds: 0,
+    rows: [],
+    points: [],
+    answers: [],
+  };
+  const begin = performance.now();
+  const limit = Math.min(begin + (2 * (PARTS[name]?.seconds ?? 0) + MORE_SECONDS) * 1000, until) - begin;
+  if (limit < 5000) return { ...result, failure: 'not run: no time was left' };
+  const words = ['--inside', name, '--haproxy', haproxy, '--directory', directory];
+  if (short) words.push('--short');
+  if (rounds !== undefined) words.push('--rounds', String(rounds));
+  const child = spawn('unshare', [...FLAGS, '--', process.execPath, MAIN, ...words], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const end = () => child.kill('SIGKILL');
+  const timer = setTimeout(end, limit);
+  const leave = () => (end(), process.exit(130));
+  for (const signal of SIGNALS) process.once(signal, leave);
+  /** @type {string[]} */
+  const said = [];
+  createInterface(child.stderr).on('line', (line) => {
+    process.stderr.write(`${line}\n`);
+    said.push(line);
+    if (said.length > KEPT_LINES) said.shift();
+  });
+  createInterface(child.stdout).on('line', (line) => {
+    process.stdout.write(`${line}\n`);
+    /** @type {Partial<Record<'row' | 'point' | 'answer', any>>} */
+    const { row, point, answer } = JSON.parse(line);
+    if (row) result.rows.push(row);
+    if (point) result.points.push(point);
+    if (answer) result.answers.push(answer);
+  });
+  const [status] = await once(child, 'close');
+  clearTimeout(timer);
+  for (const signal of SIGNALS) process.off(signal, leave);
+  const took = performance.now() - begin;
+  result.seconds = Math.round(took / 1000);
+  if (status === 0) return result;
+  const error = said.find((line) => /Error: /.test(line)) ?? said.at(-1) ?? `ended with status ${status}`;
+  return { ...result, failure: took >= limit ? `ended after ${result.seconds} s` : error.trim() };
 }
 
-export function versionOf(/** @type {string} */ haproxy) {
-  const text = execFileSync(haproxy, ['-v'], { encoding: 'utf8' });
-  const [, version = '', major, minor] = /version ((\d+)\.(\d+)\S*)/.exec(text) ?? [];
-  return { major: Number(major), minor: Number(minor), text: version };
-}
+const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM']);

@@ -52,33 +52,58 @@ export async function namespace() {
   return { netns: `/proc/${keeper.pid}/ns/net`, close: () => keeper.kill('SIGKILL') };
 }
 
-/** `processes` × `connections` connections, both ends here; resolves when all stand. */
-export function crowd(
-  /** @type {string} */ baseline,
-  /** @type {number} */ processes,
-  /** @type {number} */ connections,
-) {
-  return gather(baseline, ['crowd', String(processes), String(connections)]);
+/** Of one process of a crowd: both ends of a connection are descriptors of it, and the usual hard limit is 20000. */
+const EACH = 8400;
+
+/**
+ * So many connections, both ends here, by as many processes as it takes; resolves when all stand.
+ * @param {string} baseline
+ * @param {number} connections
+ * @param {number} [first] number of the first process, where there are others: its addresses are of that number
+ */
+export function crowd(baseline, connections, first = 1) {
+  const processes = Math.max(2, Math.ceil(connections / EACH));
+  return gather(baseline, ['crowd', ...[first, processes, Math.ceil(connections / processes)].map(String)]);
 }
 
 /**
  * Connections of clients to listeners of a HAProxy, each of which it connects to its backend; resolves when all stand.
  * @param {string} baseline
  * @param {{ address: string, first: number, count: number, connections: number, backend: number }} which `backend`: a port
+ * @param {string} [netns]
  */
-export function crowdThrough(baseline, { address, first, count, connections, backend }) {
-  return gather(baseline, ['through', address, ...[first, count, connections, backend].map(String)]);
+export function crowdThrough(baseline, { address, first, count, connections, backend }, netns) {
+  const words = ['through', address, ...[first, count, connections, backend].map(String)];
+  return netns === undefined ? gather(baseline, words) : gather('nsenter', [`--net=${netns}`, baseline, ...words]);
 }
 
-/** @param {string} baseline @param {string[]} words */
-async function gather(baseline, words) {
-  const child = spawn(baseline, words, { stdio: ['pipe', 'pipe', 'inherit'] });
+async function gather(/** @type {string} */ baseline, /** @type {string[]} */ words) {
+  return (await kept(baseline, words)).end;
+}
+
+/**
+ * A program that says `ready`, and stays until its input ends.
+ * @param {string} program @param {string[]} words
+ */
+export async function kept(program, words) {
+  const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   const answer = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
-  if (!String(answer[0]).startsWith('ready')) throw new Error('the crowd did not come together');
-  return async () => {
+  const said = String(answer[0]).trim();
+  if (!said.endsWith('ready')) throw new Error(`${words.join(' ')}: it is not ready`);
+  const end = async () => {
     child.stdin.end();
     if (child.exitCode === null) await once(child, 'exit');
   };
+  return { said, end };
+}
+
+/** What `ss` lists there, each line in its columns. @param {string} netns @param {string[]} words */
+export async function socketList(netns, words) {
+  const { stdout } = await run('nsenter', [`--net=${netns}`, 'ss', ...words], { maxBuffer: 1 << 26 });
+  return stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => line.split(/\s+/));
 }
 
 /**
@@ -114,11 +139,11 @@ export class Balancer {
     this.pidFile = join(directory, 'haproxy.pid');
   }
 
-  /** Write the configuration of one round; its path. */
-  next(/** @type {number} */ round) {
+  /** Write the configuration of one round; its path. @param {number} round @param {number} [port] of the new listener */
+  next(round, port = 40_000 + round) {
     const path = join(this.directory, 'haproxy.cfg');
     const { statsSocket, listeners } = this;
-    const more = round < 0 ? [] : [40000 + round];
+    const more = round < 0 ? [] : [port];
     writeFileSync(path, configuration({ address: '127.0.0.1', first: 10000, count: listeners, more, statsSocket }));
     return path;
   }
@@ -180,4 +205,10 @@ export class Balancer {
   stop() {
     process.kill(this.pid, 'SIGKILL');
   }
+}
+
+export function versionOf(/** @type {string} */ haproxy) {
+  const text = execFileSync(haproxy, ['-v'], { encoding: 'utf8' });
+  const [, version = '', major, minor] = /version ((\d+)\.(\d+)\S*)/.exec(text) ?? [];
+  return { major: Number(major), minor: Number(minor), text: version };
 }

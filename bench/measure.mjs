@@ -1,8 +1,9 @@
-/** Two contestants, one clock: rounds taken in turn, medians, one JSON line a result, one table at the end. */
+/** What a part of the bench measures with: contestants taken in turn, medians, one JSON line for each thing found. */
 import process from 'node:process';
 
 /**
- * @typedef {object} Result
+ * A figure, and the peer's that it stands beside.
+ * @typedef {object} Row
  * @property {string} name
  * @property {number} ours
  * @property {string} unit of `ours` and `peer`: milliseconds, where nothing else is said
@@ -11,100 +12,122 @@ import process from 'node:process';
  * @property {number} [ratio] ours / peer
  * @property {number} [goal] largest ratio
  * @property {number} [most] largest value of `ours`
- * @property {boolean} [met]
+ * @property {boolean} [met] absent where there is no goal
+ * @property {number} [rounds] counted ones, of which these are the medians
  * @property {Record<string, unknown>} [details]
+ *
+ * A point of a curve.
+ * @typedef {{ chart: string, contestant: string, x: number, y: number }} Point
+ *
+ * What a contestant said of a port, and what HAProxy found. `cannot`: it cannot be asked that.
+ * @typedef {{ holder: string, contestant: string, said: 'free' | 'busy' | 'cannot', truth: 'free' | 'busy' }} Answer
+ *
+ * What a part prints, a line each.
+ * @typedef {{ row: Row } | { point: Point } | { answer: Answer }} Finding
  */
 
-export function median(/** @type {number[]} */ values) {
+export function median(/** @type {readonly number[]} */ values) {
   const sorted = [...values].sort((one, other) => one - other);
   const middle = Math.floor(sorted.length / 2);
   const [low = NaN, high = NaN] = [sorted[sorted.length % 2 ? middle : middle - 1], sorted[middle]];
   return (low + high) / 2;
 }
 
-/**
- * Milliseconds of several contestants, round by round in turn and in changing order, so that what else the machine does
- * meets all of them alike. One round before the first is not counted.
- * @template {string} Name
- * @param {number} rounds
- * @param {Record<Name, (round: number) => Promise<number>>} contestants
- * @returns {Promise<Record<Name, number[]>>}
- */
-export async function inTurn(rounds, contestants) {
-  const names = /** @type {Name[]} */ (Object.keys(contestants));
-  const times = /** @type {Record<Name, number[]>} */ ({});
-  for (const name of names) times[name] = [];
-  for (let round = 0; round <= rounds; round++) {
-    const order = round % 2 ? names : [...names].reverse();
-    for (const name of order) {
-      const took = await contestants[name](round);
-      if (round > 0) times[name].push(took);
-    }
+const rounded = (/** @type {number} */ value) => Number(value.toPrecision(4));
+
+/** What a part is given. */
+export class Bench {
+  #until = 0;
+
+  /**
+   * @param {{ baseline: string, directory: string, haproxy: string, rounds: number, short: boolean }} options
+   *   `baseline`: path of the program of baseline.c; `directory`: for files; `short`: a smoke, whose figures mean nothing
+   */
+  constructor({ baseline, directory, haproxy, rounds, short }) {
+    this.baseline = baseline;
+    this.directory = directory;
+    this.haproxy = haproxy;
+    this.rounds = rounds;
+    this.short = short;
   }
-  return times;
-}
 
-export class Results {
-  /** @type {Result[]} */
-  #results = [];
+  /** From now on no round begins after so many seconds, but the first one of each measurement. */
+  within(/** @type {number} */ seconds) {
+    this.#until = performance.now() + seconds * 1000;
+  }
 
-  /** @param {{ name: string, ours: number, unit?: string, against?: string, peer?: number, goal?: number, most?: number, details?: Record<string, unknown> }} measured */
-  add({ name, ours, unit = 'ms', against, peer, goal, most, details }) {
-    const ratio = peer === undefined ? undefined : ours / peer;
+  get inTime() {
+    return performance.now() < this.#until;
+  }
+
+  /** How many: of listeners, ports, connections. @template T @param {T} full @param {T} short */
+  amount(full, short) {
+    return this.short ? short : full;
+  }
+
+  /**
+   * Milliseconds of several contestants, round by round in turn and in changing order, so that what else the machine does
+   * meets all of them alike. One round before the first is not counted.
+   * @template {string} Name
+   * @param {Record<Name, (round: number) => Promise<number>>} contestants
+   * @param {number} [rounds]
+   * @returns {Promise<Record<Name, number[]>>}
+   */
+  async inTurn(contestants, rounds = this.rounds) {
+    const names = /** @type {Name[]} */ (Object.keys(contestants));
+    const times = /** @type {Record<Name, number[]>} */ ({});
+    for (const name of names) times[name] = [];
+    for (let round = this.short ? 1 : 0; round <= rounds && (round < 2 || this.inTime); round++) {
+      const order = round % 2 ? names : [...names].reverse();
+      for (const name of order) {
+        const took = await contestants[name](round);
+        if (round > 0) times[name].push(took);
+      }
+    }
+    return times;
+  }
+
+  /**
+   * @param {{ name: string, ours: number | readonly number[], unit?: string, against?: string,
+   *   peer?: number | readonly number[], goal?: number, most?: number, details?: Record<string, unknown> }} measured
+   *   many values: their median counts
+   */
+  row({ name, ours, unit = 'ms', against, peer, goal, most, details }) {
+    const [mine, theirs] = [ours, peer].map((value) => (typeof value === 'object' ? median(value) : value));
+    if (mine === undefined) throw new Error(`${name} has no value`);
+    const ratio = theirs === undefined ? undefined : mine / theirs;
     const held = [
       ...(ratio === undefined || goal === undefined ? [] : [ratio <= goal]),
-      ...(most === undefined ? [] : [ours <= most]),
+      ...(most === undefined ? [] : [mine <= most]),
     ];
-    const met = held.length === 0 ? undefined : !held.includes(false);
-    const rounded = (/** @type {number | undefined} */ value) =>
-      value === undefined ? undefined : Number(value.toPrecision(4));
-    const result = {
+    /** @type {Row} */
+    const row = {
       name,
-      ours: rounded(ours) ?? NaN,
+      ours: rounded(mine),
       unit,
-      against,
-      peer: rounded(peer),
-      ratio: rounded(ratio),
-      goal,
-      most,
-      met,
-      details,
+      ...(against === undefined ? {} : { against }),
+      ...(theirs === undefined || ratio === undefined ? {} : { peer: rounded(theirs), ratio: rounded(ratio) }),
+      ...(goal === undefined ? {} : { goal }),
+      ...(most === undefined ? {} : { most: rounded(most) }),
+      ...(held.length === 0 ? {} : { met: !held.includes(false) }),
+      ...(typeof ours === 'object' ? { rounds: ours.length } : {}),
+      ...(details === undefined ? {} : { details }),
     };
-    this.#results.push(/** @type {Result} */ (result));
-    process.stdout.write(`${JSON.stringify(result)}\n`);
+    say({ row });
   }
 
-  get allMet() {
-    return this.#results.every(({ met }) => met !== false);
+  /** @param {string} chart @param {number} x @param {Record<string, number | readonly number[]>} values of the contestants */
+  points(chart, x, values) {
+    for (const [contestant, value] of Object.entries(values)) {
+      say({ point: { chart, contestant, x, y: rounded(typeof value === 'object' ? median(value) : value) } });
+    }
   }
 
-  /** Side by side. */
-  table() {
-    const rows = this.#results.map(({ name, ours, unit, against, peer, ratio, goal, most, met }) => [
-      name,
-      amount(ours, unit),
-      against ?? '',
-      peer === undefined ? '' : amount(peer, unit),
-      ratio?.toFixed(2) ?? '',
-      [goal?.toString(), most === undefined ? undefined : amount(most, unit)]
-        .filter((bound) => bound !== undefined)
-        .map((bound) => `<= ${bound}`)
-        .join(', '),
-      met === undefined ? '' : met ? 'yes' : 'NO',
-    ]);
-    const all = [['what', 'berth', 'against', 'peer', 'ratio', 'goal', 'met'], ...rows];
-    const widths = all[0]?.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0))) ?? [];
-    return all
-      .map((row) =>
-        row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('  ')
-          .trimEnd(),
-      )
-      .join('\n');
+  answer(/** @type {Answer} */ answer) {
+    say({ answer });
   }
 }
 
-function amount(/** @type {number} */ value, /** @type {string} */ unit) {
-  return `${value.toFixed(value < 1 ? 3 : 1)} ${unit}`;
+function say(/** @type {Finding} */ finding) {
+  process.stdout.write(`${JSON.stringify(finding)}\n`);
 }

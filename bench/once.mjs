@@ -21,7 +21,7 @@ const endpoint = (/** @type {number} */ port) => ({
 const endpoints = (/** @type {number} */ first, /** @type {number} */ count) =>
   Array.from({ length: count }, (_, index) => endpoint(first + index));
 
-const kernel = await openKernel();
+const kernel = await openKernel(given.netns === undefined ? {} : { netns: given.netns });
 raiseDescriptorLimit();
 
 /** @type {Record<string, () => Promise<number>>} */
