@@ -1,5 +1,5 @@
 /** This host's kernel and HAProxy, its state directory and its settings, opened when they are first needed. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { BerthOptions } from './berth.js';
 import { readListeners } from './haproxy/binds.js';
@@ -12,6 +12,7 @@ import { openLedger } from './kernel/ledger.js';
 import { signalProcess } from './kernel/process.js';
 import { lockFile, raiseDescriptorLimit } from './kernel/system.js';
 import type { ReadConfiguration, HostContext } from './reload/context.js';
+import { readStaged } from './reload/files.js';
 import { Journal } from './reload/journal.js';
 import type { Ledger } from './reload/reserve.js';
 import { rememberedProcess } from './reload/serving.js';
@@ -105,7 +106,7 @@ async function ledgerOf(kernel: OpenKernel, path: string, observer: BerthOptions
 /** The configuration reader of the haproxy room, in the words of the reload room. */
 function reader(settings: Settings, environment: NodeJS.ProcessEnv): ReadConfiguration {
   return (sources, build) => {
-    const { workingDirectory, root } = sources;
+    const { workingDirectory, staged } = sources;
     const absolute = (file: string) => resolve(workingDirectory ?? '.', file);
     const configuration = readConfiguration(sources.sources, {
       environment,
@@ -114,14 +115,14 @@ function reader(settings: Settings, environment: NodeJS.ProcessEnv): ReadConfigu
       maxBytes: settings.config.maxBytes,
       ...localPeerOf(settings.haproxy.extraArguments),
       ...(workingDirectory === undefined ? {} : { workingDirectory }),
-      ...(root === undefined ? {} : { root }),
+      ...(staged === undefined ? {} : staged),
     });
     const added = settings.harden === 'source' ? harden(configuration) : [];
     const byFile = new Map<string, typeof added>();
     for (const line of added) byFile.set(absolute(line.file), [...(byFile.get(absolute(line.file)) ?? []), line]);
     // One character a byte: a file need not be UTF-8, and only ASCII is added.
     const hardened = ([file, lines]: readonly [string, typeof added]) =>
-      [file, Buffer.from(hardenText(readFileSync(join(root ?? '/', file), 'latin1'), lines), 'latin1')] as const;
+      [file, Buffer.from(hardenText(readStaged(staged, file).toString('latin1'), lines), 'latin1')] as const;
     return Promise.resolve({
       listeners: readListeners(configuration),
       files: configuration.files.map(absolute),

@@ -3,22 +3,28 @@
  * files and links to them, `*.cfg`, not hidden, byte order, not recursive).
  */
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, statSync, type Stats } from 'node:fs';
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
+import type { ReadOptions } from './config-model.js';
 import { asText } from './tokenizer.js';
 
 export const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
-/** Names as HAProxy prints them (`DIR/NAME`, relative ones relative to `workingDirectory`), in its order; read below `root`. */
-export function expandSources(sources: readonly string[], workingDirectory: string, root: string): string[] {
+/** Where the files are read: below `root`, but for those in `joined`, by absolute path. */
+export type Place = Required<Pick<ReadOptions, 'root' | 'joined'>>;
+
+/** Names as HAProxy prints them (`DIR/NAME`, relative ones relative to `workingDirectory`), in its order. */
+export function expandSources(sources: readonly string[], workingDirectory: string, place: Place): string[] {
   if (sources.length === 0) {
     throw new BerthError('BERTH_USAGE', 'no configuration was named: give at least one file or directory', {
       step: 'read',
     });
   }
   const names = sources.flatMap((source) => {
-    const path = root + resolve(workingDirectory, source);
-    return attempt(source, () => statSync(path)).isDirectory() ? directory(source, path) : [source];
+    const absolute = resolve(workingDirectory, source);
+    const path = place.root + absolute;
+    if (place.joined.has(absolute) || !attempt(source, () => statSync(path)).isDirectory()) return [source];
+    return directory(source, path, joinedIn(absolute, place.joined));
   });
   if (names.length === 0) {
     throw new BerthError(
@@ -30,21 +36,25 @@ export function expandSources(sources: readonly string[], workingDirectory: stri
   return names;
 }
 
-function directory(source: string, path: string): string[] {
-  const names: string[] = [];
-  // latin1: one character a byte, so that the plain sort is the byte order of alphasort() in the C locale
+/** @param joined names of files that are in no directory */
+function directory(source: string, path: string, joined: readonly string[]): string[] {
+  const names = new Set(joined);
   const entries = attempt(source, () => readdirSync(path, { withFileTypes: true, encoding: 'latin1' }));
-  entries.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   for (const entry of entries) {
     // HAProxy looks for the first `.cfg` of the name: `a.cfg.cfg` is none
     if (entry.name.startsWith('.') || entry.name.indexOf('.cfg') !== entry.name.length - 4) continue;
-    const name = `${source}/${asText(entry.name)}`;
     const regular = entry.isSymbolicLink()
-      ? attempt(name, () => statSync(`${path}/${asText(entry.name)}`)).isFile()
+      ? attempt(`${source}/${asText(entry.name)}`, () => statSync(`${path}/${asText(entry.name)}`)).isFile()
       : entry.isFile();
-    if (regular) names.push(name);
+    if (regular) names.add(entry.name);
   }
-  return names;
+  // one character a byte, so that the plain sort is the byte order of alphasort() in the C locale
+  return [...names].sort().map((name) => `${source}/${asText(name)}`);
+}
+
+function joinedIn(directory: string, joined: Place['joined']): string[] {
+  const inside = [...joined.keys()].filter((file) => dirname(file) === directory);
+  return inside.map((file) => Buffer.from(basename(file), 'utf8').toString('latin1'));
 }
 
 /** A budget of bytes over all files, so that none of them is read when they are too large together. */
@@ -53,7 +63,7 @@ export class SourceReader {
 
   constructor(
     private readonly workingDirectory: string,
-    private readonly root: string,
+    private readonly place: Place,
     private readonly maxBytes: number,
   ) {
     this.#left = maxBytes;
@@ -61,8 +71,14 @@ export class SourceReader {
 
   /** The whole file. Throws BERTH_CONFIG_UNREADABLE, BERTH_CONFIG_TOO_LARGE. */
   read(name: string): Buffer {
+    const absolute = resolve(this.workingDirectory, name);
+    const joined = this.place.joined.get(absolute);
+    if (joined !== undefined) {
+      this.#spend(name, joined.length);
+      return joined;
+    }
     // Not waiting: a pipe that nobody writes to would hold Berth for ever, deaf to Ctrl-C.
-    const path = this.root + resolve(this.workingDirectory, name);
+    const path = this.place.root + absolute;
     const fd = attempt(name, () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
     try {
       const found: Stats = attempt(name, () => fstatSync(fd));

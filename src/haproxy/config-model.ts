@@ -14,6 +14,8 @@ export interface ReadOptions {
   readonly workingDirectory?: string;
   /** Read everything below this directory instead (a copy of the files at their absolute paths); names and places stay. */
   readonly root?: string;
+  /** Files that do not stand there, by absolute path (the user's). */
+  readonly joined?: ReadonlyMap<string, Buffer>;
   /** The environment that HAProxy will be started with. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: HAProxyVersion;

@@ -57,9 +57,10 @@ class Reader {
   }
 
   read(sources: readonly string[]): Configuration {
-    const { root = '' } = this.options;
-    const files = expandSources(sources, this.#workingDirectory, root);
-    const reader = new SourceReader(this.#workingDirectory, root, this.options.maxBytes ?? DEFAULT_MAX_BYTES);
+    const { root = '', joined = new Map<string, Buffer>() } = this.options;
+    const files = expandSources(sources, this.#workingDirectory, { root, joined });
+    const maxBytes = this.options.maxBytes ?? DEFAULT_MAX_BYTES;
+    const reader = new SourceReader(this.#workingDirectory, { root, joined }, maxBytes);
     for (const file of files) this.#readFile(file, reader.read(file));
     if (this.#sections.length === 0) {
       throw new BerthError('BERTH_CONFIG_EMPTY', `${sources.join(', ')}: the configuration holds no section`, {
@@ -147,6 +148,7 @@ class Reader {
     }
     const section = this.#sections.at(-1);
     if (!inSection || section === undefined) {
+      if (line.doubt !== undefined) return;
       throw syntaxError(line, `'${keyword}' stands before the first section of the file`);
     }
     section.lines.push(line);
@@ -179,10 +181,13 @@ class Reader {
     const [keyword, argument = ''] = words;
     if (this.#environment.apply(words, doubt)) return;
     if (keyword === 'localpeer' && argument !== '' && this.options.localPeer === undefined) {
+      // HAProxy warns that it is too late behind a section of peers, and goes on with the name that it has.
+      if (this.#sections.some(({ kind }) => kind === 'peers')) return;
       this.#localPeer = argument;
       this.#environment.set('HAPROXY_LOCALPEER', argument);
     } else if (keyword === 'default-path') {
       if (argument !== 'current' && argument !== 'config' && argument !== 'parent' && argument !== 'origin') {
+        if (doubt !== undefined) return;
         throw syntaxError(place, `'default-path ${argument}': it is one of current, config, parent and origin`);
       }
       this.#defaultPath = argument;

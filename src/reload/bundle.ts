@@ -1,77 +1,138 @@
 /**
- * A directory of configuration files as one file. The master of HAProxy 2.2 to 3.0 re-executes itself with all file names
- * joined in the environment variable HAPROXY_CFGFILES; one string of more than 128 KiB (MAX_ARG_STRLEN) is refused by
- * execve(2) with E2BIG: 2.6 and 3.0 then die at boot, 2.2 cannot be reloaded any more. 3.1 and later do not.
+ * A directory of configuration files as few files, for two reasons. HAProxy opens and parses thousands of files slowly
+ * (2.6: 20 s for 19000 of one listener each, 1 s for the same in one file). And the master of HAProxy 2.2 to 3.0
+ * re-executes itself with all file names joined in the environment variable HAPROXY_CFGFILES; one string of more than
+ * 128 KiB (MAX_ARG_STRLEN) is refused by execve(2) with E2BIG: 2.6 and 3.0 then die at boot, 2.2 cannot be reloaded any more.
  */
 import { z } from 'zod';
-import { BerthError } from '../errors.js';
 
-/** Hidden, so that HAProxy does not read it as one of the directory's files. */
-export const BUNDLE_NAME = '.berth-bundle.cfg';
-
-/** Joined names above this are bundled; MAX_ARG_STRLEN less the name of the variable and room for growth. */
-export const JOINED_NAMES_LIMIT = 100 * 1024;
+/** Hidden, so that HAProxy does not read them as files of the directory. */
+export const BUNDLE_NAME = '.berth-bundle';
 
 export const bundleSchema = z.object({
   /** Where the joined file stands below the mirror's root, beside the files that it replaces, so that `default-path` keeps its meaning. */
   path: z.string(),
-  /** The directory that it replaces. */
+  /** The directory that it stands for, or a part of it. */
   directory: z.string(),
   /** Which of its lines come from where, ascending; `firstLine` from 1. */
-  parts: z.array(z.object({ file: z.string(), firstLine: z.int().positive(), lines: z.int().positive() })),
+  parts: z.array(z.object({ file: z.string(), firstLine: z.int().positive(), lines: z.int().nonnegative() })),
 });
 export type Bundle = z.infer<typeof bundleSchema>;
 
-/** Bytes of all file names as HAProxy joins them, one separator each. */
-export function joinedNameBytes(files: readonly string[]): number {
-  return files.reduce((sum, file) => sum + Buffer.byteLength(file) + 1, 0);
+export interface Joined {
+  /** What stands for the directory as `-f` arguments, in order: bundles and files that stay by themselves. */
+  readonly order: readonly string[];
+  readonly bundles: readonly { readonly bundle: Bundle; readonly text: string }[];
+  /** Files that stay by themselves: joined they would mean something else. */
+  readonly apart: readonly { readonly file: string; readonly line: number; readonly why: string }[];
 }
 
 /**
- * Join the files of a directory, in order.
- * Throws BERTH_CONFIG_SYNTAX where joining would change what they mean: HAProxy ends a section with its file, so a file
- * that has lines before its first section would continue the section of the file before; a missing line feed at the end
- * would join two lines; an `.if` left open would swallow the next file.
+ * Join the files of a directory, in order. A file that would change what it or its neighbours mean stays by itself,
+ * between two bundles, and HAProxy says of it whatever it says without Berth.
+ * @param files absolute, in HAProxy's order; `text` with one character a byte
  */
 export function joinFiles(
   directory: string,
-  path: string,
   files: readonly { readonly file: string; readonly text: string }[],
-): { readonly text: string; readonly bundle: Bundle } {
-  const parts: Bundle['parts'] = [];
-  let line = 1;
+): Joined {
+  const order: string[] = [];
+  const bundles: { bundle: Bundle; text: string }[] = [];
+  const apart: { file: string; line: number; why: string }[] = [];
+  let open: { bundle: Bundle; texts: string[]; next: number } | undefined;
+  const close = (): void => {
+    if (open !== undefined) bundles.push({ bundle: open.bundle, text: open.texts.join('') });
+    open = undefined;
+  };
   for (const { file, text } of files) {
-    if (text === '') continue;
-    refuseUnjoinable(file, text);
+    const reason = unjoinable(text);
+    if (reason !== undefined) {
+      close();
+      apart.push({ file, ...reason });
+      order.push(file);
+      continue;
+    }
+    if (open === undefined) {
+      const path = `${directory}/${BUNDLE_NAME}-${bundles.length + 1}.cfg`;
+      open = { bundle: { path, directory, parts: [] }, texts: [], next: 1 };
+      order.push(path);
+    }
     const lines = countLines(text);
-    parts.push({ file, firstLine: line, lines });
-    line += lines;
+    open.bundle.parts.push({ file, firstLine: open.next, lines });
+    open.texts.push(text);
+    open.next += lines;
   }
-  return { text: files.map((each) => each.text).join(''), bundle: { path, directory, parts } };
+  close();
+  return { order, bundles, apart };
 }
 
-/** `file:line` of the user's for a line of the bundle; the directory where no line is given. */
-export function originOf(bundle: Bundle, line: number | undefined): string {
-  if (line === undefined) return bundle.directory;
-  const part = bundle.parts.findLast(({ firstLine }) => firstLine <= line);
-  return part ? `${part.file}:${line - part.firstLine + 1}` : `${bundle.directory}:${line}`;
+/** The files of a bundle again, by path; undefined where the bundle is not what was written. */
+export function splitBundle({ parts }: Bundle, content: Buffer): Map<string, Buffer> | undefined {
+  const files = new Map<string, Buffer>();
+  let start = 0;
+  for (const { file, lines } of parts) {
+    let end = start;
+    for (let line = 0; line < lines; line++) {
+      const feed = content.indexOf(10, end);
+      if (feed < 0) return undefined;
+      end = feed + 1;
+    }
+    files.set(file, content.subarray(start, end));
+    start = end;
+  }
+  return start === content.length ? files : undefined;
 }
 
-function refuseUnjoinable(file: string, text: string): void {
-  if (!text.endsWith('\n')) throw unjoinable(file, countLines(`${text}\n`), 'its last line has no line feed');
+/**
+ * A text in which the bundle's own path becomes the user's file, with the user's line where HAProxy names one
+ * (`[PATH:12]`, `'PATH' line 12`); else the directory.
+ * @param path the bundle's, as it stands in the text
+ */
+export function inUsersPaths(text: string, path: string, bundle: Bundle): string {
+  if (!text.includes(path)) return text;
+  const place = new RegExp(`${escapeRegExp(path)}(?:(:|'? line )(\\d+))?`, 'g');
+  return text.replaceAll(place, (_, between: string | undefined, line: string | undefined) => {
+    if (between === undefined || line === undefined) return bundle.directory;
+    const origin = originOf(bundle, Number(line));
+    return `${origin.file}${between}${origin.line}`;
+  });
+}
+
+/** The user's file and line of a line of the bundle. */
+export function originOf({ parts, directory }: Bundle, line: number): { readonly file: string; readonly line: number } {
+  let [low, high] = [0, parts.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((parts[middle]?.firstLine ?? 0) <= line) low = middle + 1;
+    else high = middle;
+  }
+  const part = parts[low - 1];
+  return part ? { file: part.file, line: line - part.firstLine + 1 } : { file: directory, line };
+}
+
+/**
+ * Why a file cannot be joined with others: HAProxy ends a section, a scope (`[name]`) and an `.if` with its file, refuses a
+ * last line without a line feed, and knows a file's own name and lines (`.FILE`, `.LINE`, 2.4 and later).
+ */
+function unjoinable(text: string): { readonly line: number; readonly why: string } | undefined {
+  if (text === '') return undefined;
+  if (!text.endsWith('\n')) return { line: countLines(text) + 1, why: 'its last line has no line feed' };
   let open = 0;
   let inSection = false;
   let number = 0;
   for (const line of text.split('\n')) {
     number++;
     const [word = ''] = line.trim().split(/\s/, 1);
+    if (word === '' || word.startsWith('#')) continue;
+    if (word.startsWith('[')) return { line: number, why: 'it has a scope' };
+    if (line.includes('.FILE') || line.includes('.LINE')) return { line: number, why: 'it asks for its own place' };
     if (word === '.if') open++;
     else if (word === '.endif') open--;
-    if (inSection || word === '' || word.startsWith('#') || word.startsWith('.')) continue;
-    if (!SECTIONS.has(word)) throw unjoinable(file, number, `"${word}" stands before its first section`);
+    if (inSection || word.startsWith('.')) continue;
+    if (!SECTIONS.has(word)) return { line: number, why: `"${word}" stands before its first section` };
     inSection = true;
   }
-  if (open !== 0) throw unjoinable(file, number, 'its .if and .endif do not match');
+  return open === 0 ? undefined : { line: number, why: 'its .if and .endif do not match' };
 }
 
 /** Section keywords of HAProxy 2.2 to 3.2 (REGISTER_CONFIG_SECTION, cfgparse.c). */
@@ -82,17 +143,7 @@ const SECTIONS: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-function unjoinable(file: string, line: number, why: string): BerthError {
-  return new BerthError(
-    'BERTH_CONFIG_SYNTAX',
-    `${file}:${line}: ${why}, and this HAProxy's master cannot be given so many files one by one: their names exceed 128 KiB`,
-    {
-      step: 'stage',
-      advice: 'Correct the line, put several sections into one file, or use HAProxy 3.1 or later',
-      details: { file, line },
-    },
-  );
-}
+const escapeRegExp = (text: string): string => text.replaceAll(/[$()*+.?[\\\]^{|}]/g, '\\$&');
 
 function countLines(text: string): number {
   let lines = 0;

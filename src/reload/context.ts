@@ -44,8 +44,15 @@ export interface Sources {
   readonly sources: readonly string[];
   /** HAProxy's `-C`, absolute; absent: the directory that Berth was called in. */
   readonly workingDirectory?: string;
-  /** Read the files below this directory instead: the mirror of an earlier generation. Places keep the user's paths. */
-  readonly root?: string;
+  /** Read these files of a generation instead. Places keep the user's paths. */
+  readonly staged?: StagedFiles;
+}
+
+export interface StagedFiles {
+  /** The mirror: files at their absolute paths below this directory. */
+  readonly root: string;
+  /** Files that do not stand there by themselves but in a bundle, by absolute path. */
+  readonly joined: ReadonlyMap<string, Buffer>;
 }
 
 export interface ReloadRequest extends Sources {

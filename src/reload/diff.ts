@@ -1,29 +1,32 @@
 /** What differs between two generations: the configuration's files line by line, what they refer to, the listeners. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { lstat, readdir, readFile } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from './files.js';
-import { readListeners, type Generation, type ListenerRecord } from './generations.js';
+import type { StagedFiles } from './context.js';
+import { errnoOf, readStaged } from './files.js';
+import { readListeners, stagedFiles, type Generation, type ListenerRecord } from './generations.js';
 import type { DiffReport } from './reports.js';
 import { unifiedDiff } from './text-diff.js';
 
 /** Errors: BERTH_STATE_DIR where a generation's own files are damaged; a file that is missing in the mirror reads as absent. */
 export async function diffGenerations(from: Generation, to: Generation): Promise<DiffReport> {
   const configuration = new Set([...from.manifest.files, ...to.manifest.files]);
+  const [old, now] = await Promise.all([stagedFiles(from), stagedFiles(to)]);
   const files: DiffReport['files'][number][] = [];
   for (const file of configuration) {
-    const [before, after] = await Promise.all([textOf(from, file), textOf(to, file)]);
+    const [before, after] = [textOf(old, file), textOf(now, file)];
     if (before !== after)
       files.push({ file, change: changeOf(before, after), patch: unifiedDiff(file, before, after) });
   }
   const [before, after] = await Promise.all([referencedFiles(from), referencedFiles(to)]);
   for (const file of [...new Set([...before, ...after])].sort()) {
     if (configuration.has(file)) continue;
-    const [old, now] = await Promise.all([digestOf(from, file), digestOf(to, file)]);
-    if (old?.digest === now?.digest) continue;
-    const size = (of: typeof old): string => (of === undefined ? 'absent' : `${of.bytes} bytes`);
-    files.push({ file, change: changeOf(old, now), patch: `Referenced file ${file}: ${size(old)} -> ${size(now)}\n` });
+    const [first, second] = await Promise.all([digestOf(from, file), digestOf(to, file)]);
+    if (first?.digest === second?.digest) continue;
+    const size = (of: typeof first): string => (of === undefined ? 'absent' : `${of.bytes} bytes`);
+    const patch = `Referenced file ${file}: ${size(first)} -> ${size(second)}\n`;
+    files.push({ file, change: changeOf(first, second), patch });
   }
   return {
     from: from.number,
@@ -58,8 +61,13 @@ function sectionsByEndpoint(listeners: readonly ListenerRecord[]): Map<string, s
   return sections;
 }
 
-async function textOf(generation: Generation, file: string): Promise<string | undefined> {
-  return ifThere(readFile(generation.staged(file), 'utf8'));
+function textOf(staged: StagedFiles, file: string): string | undefined {
+  try {
+    return readStaged(staged, file).toString('utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** All regular files that the generation's references stand for, by the user's paths. */

@@ -1,8 +1,10 @@
 /** Files that must survive a crash: written aside, flushed, renamed. Errors name the path and the errno. */
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BerthError, systemCause } from '../errors.js';
+import type { StagedFiles } from './context.js';
 
 /** Flushes the whole file system that holds `path` (syncfs(2)); given by the kernel room. */
 export type SyncFileSystem = (path: string) => Promise<void>;
@@ -85,6 +87,29 @@ export async function inParallel<T>(
   };
   const outcomes = await Promise.allSettled(Array.from({ length: width }, worker));
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error;
+}
+
+/** How long a slice of synchronous work may keep the event loop from others, in milliseconds. */
+const SLICE_MS = 8;
+
+/**
+ * Run `work` on every item, one after the other, and let others run in between. For calls of a few microseconds each, of
+ * which there are thousands: through libuv's pool they take ten times as long.
+ */
+export async function inSlices<T>(items: Iterable<T>, work: (item: T) => unknown): Promise<void> {
+  let begun = performance.now();
+  for (const item of items) {
+    if (performance.now() - begun > SLICE_MS) {
+      await nextTurn();
+      begun = performance.now();
+    }
+    work(item);
+  }
+}
+
+/** A file as it is, or as a generation has it. Errors are the system's own. */
+export function readStaged(staged: StagedFiles | undefined, file: string): Buffer {
+  return staged?.joined.get(file) ?? readFileSync(join(staged?.root ?? '/', file));
 }
 
 /** Remove a directory and all in it; one that does not exist is fine. */

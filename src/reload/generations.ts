@@ -7,7 +7,8 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BerthError } from '../errors.js';
-import { bundleSchema, originOf, type Bundle } from './bundle.js';
+import { bundleSchema, inUsersPaths, splitBundle, type Bundle } from './bundle.js';
+import type { StagedFiles } from './context.js';
 import type { HAProxyCommand } from './env.js';
 import { errnoOf, replaceFile, stateWriteError } from './files.js';
 import type { StateDir } from './state-dir.js';
@@ -176,18 +177,26 @@ export function generation(directory: string, meta: GenerationMeta, manifest: Ma
 
 function toOriginal(text: string, root: string, bundles: readonly Bundle[]): string {
   let mapped = text;
-  for (const bundle of bundles) {
-    for (const path of [root + bundle.path, bundle.path]) {
-      if (!mapped.includes(path)) continue;
-      mapped = mapped.replaceAll(new RegExp(`${escapeRegExp(path)}(?::(\\d+))?`, 'g'), (_, line?: string) =>
-        originOf(bundle, line === undefined ? undefined : Number(line)),
-      );
-    }
-  }
+  for (const bundle of bundles)
+    for (const path of [root + bundle.path, bundle.path]) mapped = inUsersPaths(mapped, path, bundle);
   return mapped.replaceAll(`${root}/`, '/');
 }
 
-const escapeRegExp = (text: string): string => text.replaceAll(/[$()*+.?[\\\]^{|}]/g, '\\$&');
+/** The files of a generation, as a reader takes them in place of the user's. Errors: BERTH_STATE_DIR. */
+export async function stagedFiles({ directory, manifest }: Generation): Promise<StagedFiles> {
+  const root = join(directory, 'root');
+  const joined = new Map<string, Buffer>();
+  for (const bundle of manifest.bundles) {
+    const path = root + bundle.path;
+    const content = await readFile(path).catch((error: unknown) => {
+      throw notOurs(path, 'cannot be read', error);
+    });
+    const files = splitBundle(bundle, content);
+    if (files === undefined) throw notOurs(path, 'does not hold what Berth writes there');
+    for (const [file, bytes] of files) joined.set(file, bytes);
+  }
+  return { root, joined };
+}
 
 /**
  * Change what a generation's meta.json says (state, good, listeners, …); durable when it returns.

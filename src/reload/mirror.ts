@@ -5,22 +5,21 @@
  */
 import type { BigIntStats, Dirent } from 'node:fs';
 import {
-  access,
-  chmod,
+  closeSync,
   constants,
-  copyFile,
-  lstat,
-  mkdir,
-  readdir,
-  readlink,
-  realpath,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
+import { access, chmod, copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { BerthError, systemCause } from '../errors.js';
-import { errnoOf, inParallel, stateWriteError } from './files.js';
+import { BerthError } from '../errors.js';
+import { errnoOf, inParallel, inSlices, stateWriteError } from './files.js';
+import { failureOf, fromSource, OURS, unreadable } from './source-errors.js';
 
 export interface MirrorLimits {
   readonly maxFiles: number;
@@ -34,6 +33,8 @@ interface Source {
   readonly real: string;
   readonly kind: 'file' | 'socket';
   readonly stats: BigIntStats;
+  /** Something refers to it by path: it has to stand by itself. */
+  referred: boolean;
 }
 
 /** libuv's pool has 4 threads; more in flight only keeps them fed. */
@@ -91,14 +92,14 @@ export class Mirror {
     if (path === dirname(path)) return path;
     const here = join(await this.directory(dirname(path)), basename(path));
     if (here !== path) return this.directory(here);
-    const found = await fromSource(path, lstat(path));
+    const found = fromSource(path, () => lstatSync(path));
     if (!found.isSymbolicLink()) {
       if (!found.isDirectory()) throw unreadable(path, 'is not a directory');
       await mkdir(join(this.root, path), { mode: 0o700 }).catch(ignoring('EEXIST'));
       this.#made.add(path);
       return path;
     }
-    const target = await fromSource(path, realpath(path));
+    const target = fromSource(path, () => realpathSync(path));
     await this.directory(target);
     // Relative, and computed from resolved paths: it cannot lead out of the root.
     const link = join(this.root, path);
@@ -106,11 +107,16 @@ export class Mirror {
     return target;
   }
 
-  /** Take this file. A file's own symlink is followed: the copy is a regular file. */
-  async file(path: string): Promise<void> {
-    const stats = await fromSource(path, stat(path, { bigint: true }));
-    if (!stats.isFile()) throw unreadable(path, stats.isDirectory() ? 'is a directory' : 'is not a regular file');
-    await this.#take(path, 'file', stats);
+  /** Take these files. A file's own symlink is followed: the copy is a regular file. */
+  async files(paths: readonly string[]): Promise<void> {
+    const directories = new Map<string, string>();
+    for (const directory of new Set(paths.map((path) => dirname(path))))
+      directories.set(directory, await this.directory(directory));
+    await inSlices(paths, (path) => {
+      const stats = look(path);
+      if (!stats.isFile()) throw unreadable(path, stats.isDirectory() ? 'is a directory' : 'is not a regular file');
+      this.#take(path, directories.get(dirname(path)) ?? dirname(path), 'file', stats);
+    });
   }
 
   /**
@@ -119,10 +125,10 @@ export class Mirror {
    * @param skip paths that are not taken when a directory is
    */
   async reference(path: string, skip: (path: string) => boolean): Promise<void> {
-    const stats = await fromSource(path, stat(path, { bigint: true }));
+    const stats = look(path);
     if (stats.isDirectory()) await this.#tree(path, skip, new Set());
-    else if (stats.isSocket()) await this.#take(path, 'socket', stats);
-    else if (stats.isFile()) await this.#take(path, 'file', stats);
+    else if (stats.isSocket()) await this.#refer(path, 'socket', stats);
+    else if (stats.isFile()) await this.#refer(path, 'file', stats);
     else throw unreadable(path, 'is neither a file nor a directory nor a socket');
   }
 
@@ -130,22 +136,28 @@ export class Mirror {
     const real = await this.directory(path);
     if (seen.has(real) || real === this.avoid) return;
     seen.add(real);
-    for (const entry of await fromSource(path, readdir(real, { withFileTypes: true }))) {
+    for (const entry of fromSource(path, () => readdirSync(real, { withFileTypes: true }))) {
       const inside = join(real, entry.name);
       if (skip(join(path, entry.name))) continue;
-      const stats = await statEntry(inside, entry);
+      const stats = lookAtEntry(inside, entry);
       if (stats?.isDirectory()) await this.#tree(inside, skip, seen);
-      else if (stats?.isFile()) await this.#take(inside, 'file', stats);
+      else if (stats?.isFile()) await this.#refer(inside, 'file', stats);
     }
   }
 
-  async #take(path: string, kind: Source['kind'], stats: BigIntStats): Promise<void> {
-    const real = join(await this.directory(dirname(path)), basename(path));
-    if (this.#sources.has(real)) return;
-    this.#sources.set(real, { path, real, kind, stats });
+  async #refer(path: string, kind: Source['kind'], stats: BigIntStats): Promise<void> {
+    this.#take(path, await this.directory(dirname(path)), kind, stats).referred = true;
+  }
+
+  #take(path: string, directory: string, kind: Source['kind'], stats: BigIntStats): Source {
+    const real = join(directory, basename(path));
+    const known = this.#sources.get(real);
+    if (known) return known;
+    const source = { path, real, kind, stats, referred: false };
+    this.#sources.set(real, source);
     if (kind === 'file') this.#bytes += stats.size;
     const { maxFiles, maxBytes } = this.limits;
-    if (this.#sources.size <= maxFiles && this.#bytes <= BigInt(maxBytes)) return;
+    if (this.#sources.size <= maxFiles && this.#bytes <= BigInt(maxBytes)) return source;
     throw new BerthError(
       'BERTH_CONFIG_TOO_LARGE',
       `The configuration and what it names by relative path is more than ${maxFiles} files or ${maxBytes} bytes; ${path} is one too many`,
@@ -166,14 +178,23 @@ export class Mirror {
     }
   }
 
+  /** The bytes of files that were taken, by path; {@link copy} looks whether they have changed since. */
+  async read(paths: Iterable<string>): Promise<Map<string, Buffer>> {
+    const contents = new Map<string, Buffer>();
+    await inSlices(paths, (path) => contents.set(path, contentOf(path)));
+    return contents;
+  }
+
   /**
    * Copy all that was taken, sharing blocks where the file system can (FICLONE). Permissions stay, without set-id bits
    * and without write permission for others. Throws BERTH_CONFIG_UNREADABLE with `details.changed` where something was
    * changed meanwhile.
    * @param rewritten new content by path as taken, in place of the file's own
+   * @param joined paths of files that stand in a bundle: these are copied only where something refers to them
    */
-  async copy(rewritten: ReadonlyMap<string, string | Buffer>): Promise<void> {
-    await inParallel(this.#sources.values(), WIDTH, async ({ path, real, kind, stats }) => {
+  async copy(rewritten: ReadonlyMap<string, string | Buffer>, joined: ReadonlySet<string> = new Set()): Promise<void> {
+    const single = [...this.#sources.values()].filter(({ path, referred }) => referred || !joined.has(path));
+    await inParallel(single, WIDTH, async ({ path, real, kind, stats }) => {
       const target = join(this.root, real);
       if (kind === 'socket') return symlink(path, target);
       const content = rewritten.get(path);
@@ -182,12 +203,39 @@ export class Mirror {
       else await writeFile(target, content, { mode, flag: 'wx' });
       this.#written.push(target);
     });
-    await inParallel(this.#sources.values(), WIDTH, async ({ path, kind, stats }) => {
+    await inSlices(this.#sources.values(), ({ path, kind, stats }) => {
       if (kind === 'socket') return;
-      const now = await fromSource(path, stat(path, { bigint: true }));
-      if (identity(now) !== identity(stats)) throw unreadable(path, 'was changed while it was read', undefined, true);
+      if (identity(look(path)) !== identity(stats))
+        throw unreadable(path, 'was changed while it was read', undefined, true);
     });
   }
+}
+
+function look(path: string): BigIntStats {
+  return fromSource(path, () => statSync(path, { bigint: true }));
+}
+
+/** undefined for what leads nowhere: HAProxy, too, passes over such entries of a directory. */
+function lookAtEntry(path: string, entry: Dirent): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true });
+  } catch (error) {
+    if (errnoOf(error) === 'ELOOP' || (errnoOf(error) === 'ENOENT' && entry.isSymbolicLink())) return undefined;
+    throw failureOf(path, error);
+  }
+}
+
+function contentOf(path: string): Buffer {
+  return fromSource(path, () => {
+    // Not waiting: a pipe that took the file's place would hold Berth for ever.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      if (!fstatSync(fd).isFile()) throw unreadable(path, 'was changed while it was read', undefined, true);
+      return readFileSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  });
 }
 
 /** @param from the source's permissions, which copyfile keeps */
@@ -208,52 +256,9 @@ async function copyOne(source: string, target: string, from: number, mode: numbe
   if (from !== mode) await chmod(target, mode);
 }
 
-/** Errors that can only come from where is written to, or from having no descriptor left. */
-const OURS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE']);
-
-/** undefined for what leads nowhere: HAProxy, too, passes over such entries of a directory. */
-async function statEntry(path: string, entry: Dirent): Promise<BigIntStats | undefined> {
-  try {
-    return await stat(path, { bigint: true });
-  } catch (error) {
-    if (errnoOf(error) === 'ELOOP' || (errnoOf(error) === 'ENOENT' && entry.isSymbolicLink())) return undefined;
-    throw await failureOf(path, error);
-  }
-}
-
 const identity = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
   [dev, ino, size, mtimeNs, ctimeNs].join(':');
 
 const ignoring = (code: string) => (error: unknown) => {
   if (errnoOf(error) !== code) throw error;
 };
-
-async function fromSource<T>(path: string, result: Promise<T>): Promise<T> {
-  try {
-    return await result;
-  } catch (error) {
-    throw await failureOf(path, error);
-  }
-}
-
-async function failureOf(path: string, error: unknown): Promise<unknown> {
-  const code = errnoOf(error);
-  if (error instanceof BerthError || code === undefined) return error;
-  if (OURS.has(code)) return stateWriteError(error, 'read the configuration', path);
-  if (code === 'ENOENT' || code === 'ESTALE') {
-    const to = await readlink(path).catch(() => undefined);
-    return unreadable(path, to === undefined ? 'does not exist' : `points to ${to}, which does not exist`, error, true);
-  }
-  return unreadable(path, undefined, error);
-}
-
-function unreadable(path: string, what?: string, cause?: unknown, changed = false): BerthError {
-  const system = systemCause(cause);
-  const why = what ?? `cannot be read: ${system ? `${system.code} (${system.syscall})` : String(cause)}`;
-  return new BerthError('BERTH_CONFIG_UNREADABLE', `${path} ${why}`, {
-    step: 'stage',
-    ...(cause === undefined ? {} : { cause }),
-    ...(changed ? { advice: 'Something rewrites the configuration; run the command again when it has finished' } : {}),
-    details: { path, ...(changed ? { changed: true } : {}) },
-  });
-}

@@ -1,6 +1,6 @@
 import { BerthError } from '../errors.js';
 import type { ReloadRequest } from './context.js';
-import { lastGood, listGenerations, openGeneration, servingNumber } from './generations.js';
+import { lastGood, listGenerations, openGeneration, servingNumber, stagedFiles } from './generations.js';
 import type { StateDir } from './state-dir.js';
 
 /**
@@ -10,11 +10,11 @@ import type { StateDir } from './state-dir.js';
  */
 export async function rollbackTarget(state: StateDir, wanted?: number): Promise<ReloadRequest> {
   const generation = await openGeneration(state, wanted ?? (await before(state)));
-  const { number, directory, meta } = generation;
+  const { number, meta } = generation;
   return {
     sources: meta.sources,
     ...(meta.workingDirectory === undefined ? {} : { workingDirectory: meta.workingDirectory }),
-    root: `${directory}/root`,
+    staged: await stagedFiles(generation),
     reason: `rollback to ${number}`,
   };
 }

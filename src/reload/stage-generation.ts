@@ -1,12 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { BerthError } from '../errors.js';
 import { endpointKey, formatEndpoint } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
 import type { Assessment } from './assess.js';
 import type { Reading, ReloadContext, ReloadRequest } from './context.js';
 import type { HAProxyBuild } from './env.js';
-import type { Generation } from './generations.js';
+import { readStaged } from './files.js';
+import { stagedFiles, type Generation } from './generations.js';
 import { markFailed } from './publish.js';
 import { withoutBinds } from './quarantine.js';
 import { stage } from './stage.js';
@@ -25,7 +25,7 @@ export async function stageGeneration(
   build: HAProxyBuild,
 ): Promise<Generation> {
   const generation = await copy(context, request, reading, leftOut, assessment, build);
-  const staged = await context.read({ ...request, root: join(generation.directory, 'root') }, build);
+  const staged = await context.read({ ...request, staged: await stagedFiles(generation) }, build);
   const gone = new Set(leftOut.map(({ bind }) => endpointKey(bind.endpoint)));
   const planned = places(reading).filter((key) => !gone.has(key));
   if (planned.join() === places(staged).join()) return generation;
@@ -55,7 +55,7 @@ async function copy(
     {
       sources: request.sources,
       ...(request.workingDirectory === undefined ? {} : { workingDirectory: request.workingDirectory }),
-      ...(request.root === undefined ? {} : { root: request.root }),
+      ...(request.staged === undefined ? {} : { staged: request.staged }),
       files: reading.files,
       references: reading.references,
       rewritten: rewrite(request, reading, leftOut),
@@ -64,8 +64,8 @@ async function copy(
       extraArguments: context.settings.haproxy.extraArguments,
       haproxyVersion: build.version,
       reason: request.reason,
-      // The master of 2.2 to 3.0 passes all file names through one environment variable of at most 128 KiB.
-      bundle: mode === 'master-worker' && (build.major < 3 || (build.major === 3 && build.minor < 1)),
+      // HAPROXY_CFGFILES, 2.2 to 3.0.
+      namesInOneString: mode === 'master-worker' && (build.major < 3 || (build.major === 3 && build.minor < 1)),
       quarantined: leftOut.map(({ bind }) => formatEndpoint(bind.endpoint)),
     },
     { syncFileSystem: context.syncFileSystem },
@@ -83,8 +83,7 @@ function rewrite(request: ReloadRequest, reading: Reading, leftOut: readonly Sec
   const absolute = (file: string) => resolve(request.workingDirectory ?? '.', file);
   const keys = new Set(leftOut.map(({ bind }) => endpointKey(bind.endpoint)));
   const binds = reading.listeners.binds.filter(({ endpoint }) => keys.has(endpointKey(endpoint)));
-  const bytes = (file: string) =>
-    reading.hardened.get(absolute(file)) ?? readFileSync(join(request.root ?? '/', absolute(file)));
+  const bytes = (file: string) => reading.hardened.get(absolute(file)) ?? readStaged(request.staged, absolute(file));
   // One character a byte: a file need not be UTF-8, and what is not touched must not change.
   const left = withoutBinds(reading.listeners, binds, (file) => bytes(file).toString('latin1'));
   return new Map([

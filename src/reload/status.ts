@@ -1,6 +1,6 @@
 import { lastAttempt } from './attempt.js';
 import type { HostContext } from './context.js';
-import { listGenerations, openGeneration, type ListedGeneration } from './generations.js';
+import { listGenerations, openGeneration, stagedFiles, type ListedGeneration } from './generations.js';
 import { haproxyReport } from './preflight.js';
 import { unfinished } from './recover.js';
 import type { GenerationReport, HistoryReport, StatusReport } from './reports.js';
@@ -72,10 +72,10 @@ async function wantedBy(
   { number, sources, workingDirectory }: ListedGeneration,
 ): Promise<{ readonly listeners: readonly Expectation[]; readonly lenient: boolean }> {
   const generation = await openGeneration(context.state, number);
-  const root = `${generation.directory}/root`;
+  const staged = await stagedFiles(generation);
   const build = await context.haproxy.build();
   const { listeners } = await context.read(
-    { sources, root, ...(workingDirectory === undefined ? {} : { workingDirectory }) },
+    { sources, staged, ...(workingDirectory === undefined ? {} : { workingDirectory }) },
     build,
   );
   // Berth's own stats socket of each generation stands in no file of the user's; it is not a TCP listener either.

@@ -13,7 +13,6 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { StateDir } from '../../src/reload/state-dir.js';
 import { stage, type StageRequest } from '../../src/reload/stage.js';
@@ -296,78 +295,5 @@ describe('a configuration that changes while it is copied', () => {
     const { staged } = await stage(state, { ...FACTS, sources: [config], files: [config] });
     expect(readFileSync(staged(config), 'utf8')).toBe('listen young\n');
     rmSync(config);
-  });
-});
-
-describe('bundle', () => {
-  const long = 'x'.repeat(200);
-  const many = (home: string, count: number, text: (i: number) => string): string[] =>
-    Array.from({ length: count }, (_, i) => put(join(home, `d/${long}${String(i).padStart(4, '0')}.cfg`), text(i)));
-
-  it('joins a directory whose names are too long together, and messages still name the file and the line', async () => {
-    const { state, home, config } = await openTestState();
-    const files = many(home, 400, (i) => `# ${i}\nlisten l${i}\n  mode tcp\n`);
-    const request = { ...FACTS, sources: [join(home, 'd'), config], files: [...files, config] };
-    const generation = await stage(state, { ...request, bundle: true });
-    const [joined, single] = generation.command.files;
-    expect(single).toBe(generation.staged(config));
-    expect(statSync(joined!).isFile()).toBe(true);
-    expect(readFileSync(joined!, 'utf8')).toBe(files.map((file) => readFileSync(file, 'utf8')).join(''));
-    expect(generation.toOriginal(`parsing [${joined!}:6] : x (declared at ${joined!}:1200)`)).toBe(
-      `parsing [${files[1]!}:3] : x (declared at ${files[399]!}:3)`,
-    );
-    expect(generation.toOriginal(`Error(s) found in ${joined!}`)).toBe(`Error(s) found in ${join(home, 'd')}`);
-    // Without the option, and where the names are short, the directory stays one.
-    expect((await stage(state, request)).command.files[0]).toBe(join(state.generations, '2/root', home, 'd'));
-    const few = await stage(state, { ...request, files: files.slice(0, 3), bundle: true });
-    expect(few.manifest.bundles).toEqual([]);
-  });
-
-  it.each([
-    ['lines before the first section', '  mode tcp\nlisten a\n', /cfg:1: "mode" stands before its first section/],
-    ['no line feed at the end', 'listen a\n  mode tcp', /cfg:2: its last line has no line feed/],
-    ['an open .if', '.if 1\nlisten a\n', /its \.if and \.endif do not match/],
-  ])('refuses %s, which joined would mean something else', async (_, text, message) => {
-    const { state, home } = await openTestState();
-    const files = many(home, 400, (i) => (i === 7 ? text : '# comment\n.notice "x"\n\ndefaults\n'));
-    await refused(
-      state,
-      { sources: [join(home, 'd')], files, bundle: true },
-      {
-        code: 'BERTH_CONFIG_SYNTAX',
-        message: expect.stringMatching(message) as string,
-      },
-    );
-  });
-
-  it('refuses single files whose names are too long together: there is nothing to join', async () => {
-    const { state, home } = await openTestState();
-    const files = many(home, 500, () => 'defaults\n');
-    await refused(state, { sources: files, files, bundle: true }, { code: 'BERTH_HAPROXY_UNSUITABLE' });
-  });
-
-  it('a line of the bundle is the line of the file, for any files', async () => {
-    const { joinFiles, originOf } = await import('../../src/reload/bundle.js');
-    const text = fc
-      .array(fc.constantFrom('listen a', '# x', '', 'defaults'), { maxLength: 5 })
-      .map((lines) => lines.map((line) => `${line}\n`).join(''));
-    fc.assert(
-      fc.property(fc.array(text, { maxLength: 6 }), (texts) => {
-        const files = texts.map((each, i) => ({ file: `/d/${i}.cfg`, text: each }));
-        const joined = joinFiles('/d', '/d/.b', files);
-        const lines = files.flatMap(({ file, text: each }) =>
-          each
-            .split('\n')
-            .slice(0, -1)
-            .map((_, i) => `${file}:${i + 1}`),
-        );
-        expect(
-          joined.text
-            .split('\n')
-            .slice(0, -1)
-            .map((_, i) => originOf(joined.bundle, i + 1)),
-        ).toEqual(lines);
-      }),
-    );
   });
 });
