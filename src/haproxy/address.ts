@@ -144,7 +144,7 @@ function parsePorts(
   if (text === '') return 'no port';
   const number = major >= 3 ? /^\d+$/ : /^\d/;
   const portOf = (word: string): number | undefined => {
-    const port = number.test(word) ? parseInt(word, 10) : 0;
+    const port = number.test(word) ? asInt(word) : 0;
     return port < 1 || port > 65535 ? undefined : port;
   };
   const dash = text.indexOf('-');
@@ -157,6 +157,16 @@ function parsePorts(
   return first <= last || (major === 2 && minor < 3) ? { first, last } : `invalid port range '${first}-${last}'`;
 }
 
+/** As HAProxy's own conversions leave it: strtol(3), which ends at what is no digit and stops at its limit, cut to an int. */
+function asInt(word: string): number {
+  const digits = /^\d+/.exec(word)?.[0] ?? '';
+  if (digits.length < 10) return Number(digits);
+  const value = BigInt(digits.slice(0, 400));
+  return Number(BigInt.asIntN(32, value > LONG_MAX ? LONG_MAX : value));
+}
+
+const LONG_MAX = 2n ** 63n - 1n;
+
 /**
  * `tcp:169.254.0.101:58824`, `udp:[::1]:53`, `tcp:10.0.0.1:8000-8010`, `tcp:*:80`: one endpoint a port, in order.
  * Throws BERTH_USAGE.
@@ -164,7 +174,7 @@ function parsePorts(
 export function parseBareEndpoint(text: string): InetEndpoint[] {
   const match = /^(tcp|udp):(.*)$/.exec(text);
   const parsed =
-    match === null
+    match === null || /\d{6}/.test(text) // a number that wraps is HAProxy's to take
       ? undefined
       : inetAddress(match[2] ?? '', 0, match[1] === 'udp' ? 'udp' : 'tcp', false, { major: 3, minor: 0 });
   if (parsed?.kind !== 'inet') {

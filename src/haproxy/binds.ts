@@ -152,7 +152,9 @@ class BindReader {
         const { abstract } = address;
         const path = abstract ? address.path : resolve(this.configuration.workingDirectory, address.path);
         const endpoint: Endpoint = { kind: 'unix', path, abstract };
-        this.binds.push({ endpoint, origin, section: name, place, text, sockets: 1, reusePort });
+        // 3.x makes one whatever it is told; before, each shard binds its own and renames it over the last
+        const sockets = version.major < 3 ? this.#shards(options, place) : 1;
+        this.binds.push({ endpoint, origin, section: name, place, text, sockets, reusePort });
         continue;
       }
       if (address.quic && this.global.noQuic) continue;

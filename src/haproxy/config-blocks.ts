@@ -21,12 +21,7 @@ export class Blocks {
 
   /** Whether a line at this place counts, or why only the binary knows. */
   get counts(): boolean | string {
-    let doubt: string | undefined;
-    for (const block of this.#stack) {
-      if (block.counts === false) return false;
-      if (block.counts !== true) doubt ??= block.counts;
-    }
-    return doubt ?? true;
+    return all(this.#stack);
   }
 
   /** Take one directive; false where it is none of the four. `condition` is only asked for where HAProxy asks. */
@@ -35,21 +30,23 @@ export class Blocks {
       case '.if': {
         if (this.#stack.length + 1 >= MAX_NESTED) throw syntaxError(place, `more than ${MAX_NESTED - 1} nested '.if'`);
         const block: Block = { taken: false, counts: false, doubt: undefined, afterElse: false };
-        if (this.counts !== false) enter(block, condition());
+        const { counts } = this;
+        if (counts !== false) enter(block, asked(condition, counts === true ? undefined : counts));
         this.#stack.push(block);
         return true;
       }
       case '.elif': {
         const block = this.#open(directive, place);
-        if (this.#outerCounts() && block.taken !== true) enter(block, condition());
-        else block.counts = false;
+        const outer = this.#outer();
+        if (outer === false || block.taken === true) block.counts = false;
+        else enter(block, asked(condition, block.doubt ?? (outer === true ? undefined : outer)));
         return true;
       }
       case '.else': {
         noArguments(directive, words, place);
         const block = this.#open(directive, place);
         block.afterElse = true;
-        if (this.#outerCounts()) enter(block, true);
+        if (this.#outer() !== false) enter(block, true);
         else block.counts = false;
         return true;
       }
@@ -73,8 +70,28 @@ export class Blocks {
     return block;
   }
 
-  #outerCounts(): boolean {
-    return this.#stack.slice(0, -1).every((block) => block.counts !== false);
+  /** As {@link counts}, for what is around the innermost block. */
+  #outer(): boolean | string {
+    return all(this.#stack.slice(0, -1));
+  }
+}
+
+function all(blocks: readonly Block[]): boolean | string {
+  let doubt: string | undefined;
+  for (const block of blocks) {
+    if (block.counts === false) return false;
+    if (block.counts !== true) doubt ??= block.counts;
+  }
+  return doubt ?? true;
+}
+
+/** HAProxy never looks at the condition of a place that it does not reach: where that is in doubt, a wrong one is no error. */
+function asked(condition: () => Truth, doubt: string | undefined): Truth {
+  try {
+    return condition();
+  } catch (error) {
+    if (doubt === undefined) throw error;
+    return { undecided: doubt };
   }
 }
 

@@ -125,6 +125,7 @@ export const CORPUS: readonly Case[] = [
   },
   // lists and ranges
   { name: 'range', config: lines('bind 10.9.0.1:8100-8105', 'bind *:8106-8106', 'bind fd00::1:8107-8109') },
+  { name: 'a port beyond 32 bits', config: lines('bind 10.9.0.1:4294975404', 'bind :8109-4294975406') },
   { name: 'list', config: lines('bind 10.9.0.1:8110,10.9.0.2:8111,:8112') },
   { name: 'list of ranges', config: lines('bind 10.9.0.1:8113-8115,10.9.0.2:8113-8115,[fd00::1]:8113-8114') },
   { name: 'comma at the end', config: lines('bind 10.9.0.1:8116,') },
@@ -134,6 +135,7 @@ export const CORPUS: readonly Case[] = [
   // unix
   { name: 'unix path', config: lines('bind unix@/run/x.sock', 'bind /run/y.sock', 'bind :8120') },
   { name: 'uxst@', since: '2.6', config: lines('bind uxst@/run/z.sock', 'bind stream+unix@/run/w.sock') },
+  { name: 'unix path in shards', since: '2.6', config: lines('bind unix@/run/v.sock shards 2', 'bind :8126 shards 2') },
   { name: 'abns@', config: lines('bind abns@berth-test') },
   { name: 'abnsz@', since: '3.2', config: lines('bind abnsz@berth-testz') },
   {
@@ -252,6 +254,11 @@ export const CORPUS: readonly Case[] = [
     name: 'localpeer',
     since: '2.6',
     config: `global\n  localpeer me\n${DEFAULTS}listen a\n  bind :8178\npeers p\n  peer me 10.9.0.1:8179\n`,
+  },
+  {
+    name: 'localpeer behind the peers',
+    since: '2.6',
+    config: `${GLOBAL}${DEFAULTS}listen l\n  bind :8178\npeers p\n  peer "\${HAPROXY_LOCALPEER}" 10.9.0.1:8179\nglobal\n  localpeer me\n`,
   },
   {
     name: '-L',
@@ -474,6 +481,12 @@ export const CORPUS: readonly Case[] = [
     since: '3.0',
     unknown: [':8275'],
     config: lines('bind :8274', '.if enabled(REUSEPORT)', 'bind :8275', '.endif'),
+  },
+  {
+    name: 'a wrong condition where only the binary knows whether it is asked',
+    since: '3.0',
+    unknown: [':8277', ':8278'],
+    config: lines('bind :8276', '.if enabled(EPOLL)', 'bind :8277', '.elif streq(a,b,c)', 'bind :8278', '.endif'),
   },
   {
     name: '.warning and .notice',

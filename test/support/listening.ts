@@ -121,10 +121,11 @@ function describeRow(row: string, namespace: string | undefined): string {
     .split('%');
   const address = host === '*' ? '::' : host;
   const v6only = /v6only:1/.test(row) && address === '::';
-  return describe(transport, address, Number(local.slice(colon + 1)), v6only, device, namespace);
+  return describeSocket(transport, address, Number(local.slice(colon + 1)), v6only, device, namespace);
 }
 
-function describe(
+/** One socket as a text. */
+export function describeSocket(
   transport: string,
   address: string,
   port: number,
@@ -147,9 +148,11 @@ function describeUnix(row: string, workingDirectory: string): string[] {
 /** The same text for a bind that Berth has read. The kernel shows v6only on each specific IPv6 address: told of `::` only. */
 export function describeBind(bind: Bind): string[] {
   const { endpoint } = bind;
-  if (endpoint.kind === 'unix') return [`unix ${endpoint.abstract ? '@' : ''}${endpoint.path}`];
+  if (endpoint.kind === 'unix') {
+    return Array.from({ length: bind.sockets }, () => `unix ${endpoint.abstract ? '@' : ''}${endpoint.path}`);
+  }
   const { transport, address, port, v6only, device, namespace } = endpoint;
-  const text = describe(transport, address, port, v6only && address === '::', device, namespace);
+  const text = describeSocket(transport, address, port, v6only && address === '::', device, namespace);
   return Array.from({ length: bind.sockets }, () => text);
 }
 
