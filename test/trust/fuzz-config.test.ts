@@ -1,0 +1,143 @@
+/**
+ * Made-up and damaged configurations: what real HAProxy accepts is read as it binds it; what it refuses is read or refused
+ * with file and line, and never crashes or hangs. BERTH_TRUST_CONFIGS sets the number of cases over all HAProxies,
+ * BERTH_TRUST_SEED repeats a run.
+ */
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BerthError } from '../../src/errors.js';
+import { readListeners } from '../../src/haproxy/binds.js';
+import { readConfiguration } from '../../src/haproxy/config.js';
+import { references } from '../../src/haproxy/references.js';
+import type { Listeners } from '../../src/model/bind.js';
+import { amount, recordFigure } from '../support/figures.js';
+import { ForkServer, SOURCES } from '../support/fork-server.js';
+import { cannotRun } from '../support/haproxy.js';
+import { binaries, describeBind, type Binary } from '../support/listening.js';
+import { watchdog } from '../support/watchdog.js';
+import { mutated } from './fuzz-damage.js';
+import { madeUp, VARIABLES, type Files } from './fuzz-grammar.js';
+
+const CASES = amount('configs', { short: 2000, full: 20_000 });
+const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
+const READ_LIMIT_MS = 10_000;
+
+const reason = cannotRun();
+const found = reason === undefined ? binaries() : [];
+const ENVIRONMENT = { ...VARIABLES, PATH: '/usr/bin:/bin' };
+
+/** The files of a case as a person can read them. */
+function shown(files: Files): string {
+  return Object.entries(files)
+    .map(([name, bytes]) => `--- ${name}\n${JSON.stringify(bytes.toString('latin1')).replaceAll('\\n', '\n')}`)
+    .join('\n');
+}
+
+function read(directory: string, { version, features }: Binary): Listeners | BerthError {
+  try {
+    const configuration = readConfiguration(SOURCES, {
+      ...{ workingDirectory: directory, environment: ENVIRONMENT, version, features },
+    });
+    const listeners = readListeners(configuration);
+    references(configuration);
+    return listeners;
+  } catch (error) {
+    if (error instanceof BerthError) return error;
+    throw error;
+  }
+}
+
+/** An error of the reader's is a known one, and names the place. */
+function expectPlace(error: BerthError, text: string): void {
+  expect(['BERTH_CONFIG_SYNTAX', 'BERTH_CONFIG_UNREADABLE', 'BERTH_CONFIG_EMPTY'], text).toContain(error.code);
+  if (error.code !== 'BERTH_CONFIG_EMPTY') expect(error.message, text).toMatch(/^(one\.cfg|two\.cfg|dir\/[^:]+):\d+: /);
+}
+
+/** All that is certain is there, and nothing else where all is certain. */
+function expectSame(listeners: Listeners, sockets: readonly string[], text: string): void {
+  const mine = listeners.binds.flatMap(describeBind).sort();
+  const unsure = listeners.warnings.some(({ message }) => message.startsWith('shards'));
+  if (unsure) expect([...new Set(mine)], text).toEqual([...new Set(sockets)]);
+  else if (listeners.unknown.length === 0) expect(mine, text).toEqual(sockets);
+  else expect(sockets, text).toEqual(expect.arrayContaining(mine));
+}
+
+describe.skipIf(reason !== undefined)('configurations against real HAProxy', () => {
+  const guard = watchdog(READ_LIMIT_MS);
+  const counts = new Map<string, { cases: number; accepted: number; refused: number; both: number; unsure: number }>();
+  let failures = 0;
+
+  afterAll(async () => {
+    await guard.close();
+    const all = [...counts.values()];
+    const sum = (key: 'cases' | 'accepted' | 'refused') => all.reduce((total, one) => total + one[key], 0);
+    recordFigure({
+      part: 'fuzz',
+      name: 'configurations',
+      promise: 'What HAProxy accepts is read as HAProxy binds it; what it refuses never crashes or stalls Berth.',
+      figure: `${sum('cases')} configurations, ${sum('accepted')} accepted and read alike, ${sum('refused')} refused; ${failures} failures (seed ${SEED})`,
+      kept: failures === 0 && sum('cases') > 0,
+      haproxy: found.map(({ version }) => version.text),
+      table: {
+        title: 'Made-up and damaged configurations',
+        columns: ['HAProxy', 'cases', 'accepted, equal', 'refused', 'of these refused by Berth too', 'in part unknown'],
+        rows: [...counts].map(([version, one]) => [
+          version,
+          ...[one.cases, one.accepted, one.refused, one.both, one.unsure].map(String),
+        ]),
+      },
+    });
+  });
+
+  describe.concurrent.each(found.map((binary) => [binary.version.text, binary] as const))(
+    'HAProxy %s',
+    (version, binary) => {
+      let server: ForkServer;
+      beforeAll(async () => {
+        server = await ForkServer.open(binary.path, ENVIRONMENT);
+      });
+      afterAll(() => server.close());
+
+      it('reads what it binds', { timeout: 60_000 + CASES * 200 }, async () => {
+        const count = { cases: 0, accepted: 0, refused: 0, both: 0, unsure: 0 };
+        counts.set(version, count);
+        const files = fc.oneof(
+          { weight: 3, arbitrary: madeUp(binary.version) },
+          { weight: 2, arbitrary: mutated(binary.version) },
+        );
+        const property = fc.asyncProperty(files, async (one) => {
+          server.write(one);
+          const asked = server.listen();
+          const mine = guard.guard(
+            () => shown(one),
+            () => read(server.directory, binary),
+          );
+          const real = await asked;
+          count.cases++;
+          const text = `${shown(one)}\n--- HAProxy ${version}\n${real.output}`;
+          expect(real.timedOut, text).toBe(false);
+          if (mine instanceof BerthError) expectPlace(mine, text);
+          if (!real.accepted) {
+            count.refused++;
+            if (mine instanceof BerthError) count.both++;
+          } else {
+            if (mine instanceof BerthError) throw new Error(`refused, HAProxy accepts it: ${mine.message}\n${text}`);
+            expectSame(mine, real.sockets, text);
+            count.accepted++;
+            if (mine.unknown.length > 0) count.unsure++;
+          }
+        });
+        console.log(`HAProxy ${version}: seed ${SEED}`);
+        const numRuns = Math.ceil(CASES / found.length);
+        try {
+          await fc.assert(property, { numRuns, seed: SEED });
+        } catch (error) {
+          failures++;
+          throw error;
+        }
+        expect(count.accepted).toBeGreaterThan(numRuns / 4);
+        console.log(`HAProxy ${version}: ${JSON.stringify(count)}`);
+      });
+    },
+  );
+});
