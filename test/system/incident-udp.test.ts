@@ -68,7 +68,31 @@ describe.skipIf(why !== undefined).each(since(2.6))('UDP listeners, HAProxy $ver
   });
 });
 
-// 3.0 is built with a TLS library that has no QUIC of its own.
+describe.skipIf(why !== undefined).each(since(2.6))(
+  'UDP listeners of a master, HAProxy $version',
+  ({ path, version }) => {
+    test('one that goes and comes back: a socket that the master has kept is told of, by the reload and by status', async () => {
+      const settings = { haproxy: { binary: path, mode: 'master-worker' } };
+      const scene = await Incident.open({ binary: path, listeners: 1, settings });
+      const { lab, berth } = scene;
+      const name = `${HOST}:1515/udp`;
+      const kept = Number(version) < 3.1 ? [name] : [];
+      const told = kept.map(() => expect.stringContaining(`1 that nobody asked for: ${name}; nobody reads`) as unknown);
+      expect(await berth.reload([logForward(scene, [1514, 1515])])).toMatchObject({ outcome: 'served', warnings: [] });
+      for (const ports of [[1514], [1514, 1515]]) {
+        expect(await berth.reload([logForward(scene, ports)])).toMatchObject({
+          outcome: 'served',
+          listeners: { served: 1 + ports.length },
+          warnings: told,
+        });
+        expect(await berth.status()).toMatchObject({ ok: true, listeners: { missing: [], extra: kept } });
+        expect((await udpSockets(lab)).get(`${HOST}:1514`)).toHaveLength(1);
+      }
+    });
+  },
+);
+
+// 3.0 is built with a TLS library that has no QUIC of its own; `limited-quic` gives it some.
 describe.skipIf(why !== undefined).each(since(3.2))('UDP listeners, HAProxy $version', ({ path: binary }) => {
   test('QUIC: kept, a new one opened, a busy one left out', async () => {
     const scene = await Incident.open({ binary, listeners: 1 });
