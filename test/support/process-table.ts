@@ -51,7 +51,8 @@ function link(pid: number, name: 'cwd' | 'exe'): Partial<ProcessInfo> {
   }
 }
 
-function socketsOf(pid: number): Map<number, number[]> {
+/** inode → descriptors of a process. */
+export function socketsOf(pid: number): Map<number, number[]> {
   const sockets = new Map<number, number[]>();
   for (const fd of readdirSync(`/proc/${pid}/fd`)) {
     try {
