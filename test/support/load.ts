@@ -1,10 +1,10 @@
-/** The two workers of this folder as child processes in a network namespace: clients and a backend. */
-import { spawn, type ChildProcess } from 'node:child_process';
+/** The workers of this folder as child processes in a network namespace: clients, datagrams and a backend. */
+import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 export interface LoadOptions {
-  /** `host:port`, IPv6 in brackets; `host:port/connect`: a connection that stands is enough. */
+  /** `host:port`, IPv6 in brackets, or `unix:/path`; `host:port/connect`: a connection that stands is enough. */
   readonly targets: readonly string[];
   /** Short connections a second. */
   readonly rate?: number;
@@ -64,9 +64,9 @@ export interface Backend {
 
 /** Start clients in a network namespace (a path); resolves when the held connections are up. */
 export async function startLoad(netns: string, options: LoadOptions): Promise<Load> {
-  const worker = await startWorker('load-worker.mjs', netns, options);
+  const worker = await startNode('load-worker.mjs', netns, options);
   const asking = async (word: string, event: string) => {
-    worker.child.stdin?.write(`${word}\n`);
+    worker.tell(word);
     return (await worker.next(event)) as unknown as LoadReport;
   };
   return {
@@ -84,17 +84,29 @@ export async function startBackend(
   netns: string,
   options: { readonly listen: readonly { readonly host: string; readonly port: number }[]; readonly name?: string },
 ): Promise<Backend> {
-  const worker = await startWorker('echo-worker.mjs', netns, options);
-  return {
-    pid: worker.pid,
-    stop: () =>
-      new Promise((resolve) => {
-        if (worker.child.exitCode !== null || worker.child.signalCode !== null) resolve();
-        else {
-          worker.child.once('exit', () => resolve());
-          worker.child.stdin?.end();
-        }
-      }),
+  return startNode('echo-worker.mjs', netns, options);
+}
+
+export interface DatagramReport {
+  /** By target. */
+  readonly sent: Readonly<Record<string, number>>;
+  readonly lost: Readonly<Record<string, number>>;
+}
+
+/** Start sending datagrams in a network namespace; see datagram-worker.mjs for what they are. The result ends it. */
+export async function startDatagrams(
+  netns: string,
+  options: {
+    /** `log host:port` or `quic host:port`, IPv6 in brackets. */
+    readonly targets: readonly string[];
+    readonly collector: { readonly host: string; readonly port: number };
+    readonly rate?: number;
+  },
+): Promise<() => Promise<DatagramReport>> {
+  const worker = await startNode('datagram-worker.mjs', netns, options);
+  return async () => {
+    worker.tell('stop');
+    return (await worker.next('final')) as unknown as DatagramReport;
   };
 }
 
@@ -103,18 +115,24 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-interface Worker {
-  readonly child: ChildProcess;
-  readonly pid: number;
+export interface Worker extends Backend {
+  /** A line of its standard input. */
+  tell(line: string): void;
+  /** The next line of its standard output with this event. */
   next(event: string): Promise<Record<string, unknown>>;
 }
 
-async function startWorker(file: string, netns: string, options: object): Promise<Worker> {
+async function startNode(file: string, netns: string, options: object): Promise<Worker> {
   const script = fileURLToPath(new URL(file, import.meta.url));
-  const child = spawn('nsenter', [`--net=${netns}`, '--', process.execPath, script], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  child.stdin.write(`${JSON.stringify(options)}\n`);
+  const worker = startWorker(file, netns, [process.execPath, script]);
+  worker.tell(JSON.stringify(options));
+  await worker.next('ready');
+  return worker;
+}
+
+/** A program that answers with lines of JSON, each with an `event`, and ends with its input. */
+export function startWorker(name: string, netns: string, words: readonly string[]): Worker {
+  const child = spawn('nsenter', [`--net=${netns}`, '--', ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
   const waiting = new Map<string, Waiter>();
   createInterface({ input: child.stdout }).on('line', (line) => {
     const event = JSON.parse(line) as Record<string, unknown> & { readonly event: string };
@@ -122,14 +140,23 @@ async function startWorker(file: string, netns: string, options: object): Promis
     waiting.delete(event.event);
   });
   const fail = (why: string) => {
-    for (const { reject } of waiting.values()) reject(new Error(`${file}: ${why}`));
+    for (const { reject } of waiting.values()) reject(new Error(`${name}: ${why}`));
     waiting.clear();
   };
   child.once('error', (error) => fail(error.message));
   // `close`, not `exit`: the last report may still be in the pipe.
   child.once('close', (status, signal) => fail(`ended early (${signal ?? `status ${status ?? 'none'}`})`));
-  const next = (event: string) =>
-    new Promise<Record<string, unknown>>((resolve, reject) => waiting.set(event, { resolve, reject }));
-  await next('ready');
-  return { child, pid: child.pid ?? 0, next };
+  return {
+    pid: child.pid ?? 0,
+    tell: (line) => void child.stdin.write(`${line}\n`),
+    next: (event) => new Promise((resolve, reject) => waiting.set(event, { resolve, reject })),
+    stop: () =>
+      new Promise((resolve) => {
+        if (child.exitCode !== null || child.signalCode !== null) resolve();
+        else {
+          child.once('exit', () => resolve());
+          child.stdin.end();
+        }
+      }),
+  };
 }

@@ -1,0 +1,182 @@
+/**
+ * Reloads under load, one after the other: listeners come, go and change at random while clients connect thousands of
+ * times a second, others stay, and outgoing connections churn through the ephemeral range. In a third of them something
+ * is on the new listener's port already.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { AgentMeasure } from '../support/agent-process.js';
+import { amount, form, recordFigure, type Figure } from '../support/figures.js';
+import { cannotRun, haproxyBinaries } from '../support/haproxy.js';
+import { changed, firstListeners, randomChanges } from '../support/soak-changes.js';
+import { Soak, type SoakOptions } from '../support/soak.js';
+import { buildTraffic, lostOf, type TrafficReport } from '../support/traffic.js';
+
+const why = cannotRun();
+const SEED = amount('seed', { short: 42, full: 42 });
+/** The heap after a collection: what 1000 reloads may leave in it, caches that fill themselves included. */
+const HEAP_ALLOWANCE = 4e6;
+/** The process: what V8 and malloc move about by themselves. */
+const MEMORY_ALLOWANCE = 32e6;
+/** Measured for the first time when the caches of the first reloads are filled. */
+const SETTLED = 10;
+
+const NOBODY = { refused: 0, reset: 0, hung: 0, cut: 0, other: 0 };
+const NOTHING_ELSE = { foreign: '', lost: '', exposed: '' };
+
+interface Case extends Omit<SoakOptions, 'traffic'> {
+  readonly version: string;
+  readonly reloads: number;
+  /** Ends it earlier. */
+  readonly seconds?: number;
+}
+
+const installed = haproxyBinaries().map(({ version, path }) => ({ version, binary: path }));
+const modes = ['standalone', 'master-worker'] as const;
+const small = { listeners: 300, reloads: amount('reloads_300', { short: 12, full: 12 }), rate: 500, long: 50 };
+const cases: readonly Case[] = [
+  ...installed.flatMap((haproxy) => modes.map((mode) => ({ ...haproxy, mode, ...small }))),
+  ...(form === 'full' ? large() : []),
+];
+
+/** lbagent's HAProxy through all of it, the newest one as a worker of its master. */
+function large(): Case[] {
+  const usual = installed.find(({ version }) => version === '2.6') ?? installed[0]!;
+  const newest = installed.at(-1)!;
+  const [standalone, worker] = modes;
+  const load = { listeners: 2000, rate: 2500, long: 200 };
+  return [
+    { ...usual, mode: standalone, ...load, reloads: amount('reloads_2000', { short: 0, full: 1000 }) },
+    { ...newest, mode: worker, ...load, reloads: amount('reloads_2000_worker', { short: 0, full: 150 }) },
+    { ...usual, mode: standalone, ...load, listeners: 19_000, reloads: 1000, seconds: 170 },
+  ];
+}
+
+describe.skipIf(why !== undefined)('reloads under load', () => {
+  let directory: string;
+  let traffic: string;
+  beforeAll(() => {
+    directory = mkdtempSync(join(tmpdir(), 'berth-traffic-'));
+    traffic = buildTraffic(directory);
+  });
+  afterAll(() => rmSync(directory, { recursive: true }));
+
+  test.each(cases)(
+    'HAProxy $version, $mode, $listeners listeners: nobody is refused, reset, kept waiting or cut',
+    { timeout: 900_000 },
+    async (one) => {
+      const soak = await Soak.open({ ...one, traffic });
+      onTestFinished(() => soak.close());
+      const through = await soakThrough(soak, one);
+      const { clients, storm, begun, ended } = through;
+      const reservations = await soak.reservations();
+      const promises = promised(one, soak, through, reservations);
+      for (const promise of promises) recordFigure(promise);
+      console.log(promises.map(({ figure }) => figure).join('\n'));
+
+      expect(soak.counts.wrong).toEqual([]);
+      expect(lostOf(clients)).toEqual(NOBODY);
+      expect(lostOf(storm)).toEqual(NOBODY);
+      expect(soak.counts.quarantined).toBe(soak.counts.injected.listener ?? 0);
+      expect(reservations).toEqual({ kernel: reservations.ours, ours: reservations.kernel, ...NOTHING_ELSE });
+      expect(restOf(ended)).toEqual(restOf(begun));
+      expect(ended.heap - begun.heap).toBeLessThan(HEAP_ALLOWANCE);
+      expect(ended.memory - begun.memory).toBeLessThan(MEMORY_ALLOWANCE);
+    },
+  );
+});
+
+/** The changes one after the other; the agent is measured after the tenth and after the last, with nobody served. */
+async function soakThrough(soak: Soak, { listeners: usual, reloads, seconds = Infinity }: Case) {
+  const changes = randomChanges(reloads, SEED);
+  let listeners = firstListeners(usual);
+  await soak.reload(listeners);
+  soak.counts.reloads = 0;
+  const through = async (from: number, to: number) => {
+    await soak.startLoad();
+    const until = () => performance.now() - since > seconds * 1000 || soak.counts.wrong.length > 20;
+    for (let at = from; at < to && !until(); at++) {
+      const change = changes[at]!;
+      const conflict = at % 3 === 0 ? await soak.inject(change.conflict, change.dice[0]!, listeners) : undefined;
+      listeners = changed(listeners, usual, change, conflict);
+      await soak.reload(listeners, conflict);
+      await conflict?.end();
+      if ((at + 1) % 100 === 0) console.log(`${at + 1} reloads`, JSON.stringify(await soak.report()));
+    }
+    return soak.stopLoad();
+  };
+  const since = performance.now();
+  const one = await through(0, SETTLED);
+  const begun = await soak.atRest();
+  const other = await through(SETTLED, reloads);
+  const ended = await soak.atRest();
+  return { clients: [...one.clients, ...other.clients], storm: [one.storm, other.storm], begun, ended };
+}
+
+/** In the words of the report. */
+function promised(
+  { listeners, mode, version }: Case,
+  { counts }: Soak,
+  { clients, storm, begun, ended }: Awaited<ReturnType<typeof soakThrough>>,
+  { kernel, ours, ...others }: Awaited<ReturnType<Soak['reservations']>>,
+): Figure[] {
+  const of = { part: 'load', haproxy: [version] } as const;
+  const name = `${listeners} listeners, ${mode}, HAProxy ${version}`;
+  const lost = lostOf(clients);
+  const short = clients.filter(({ short }) => short.ok > 0);
+  const sum = (each: (report: TrafficReport) => number) => short.reduce((total, report) => total + each(report), 0);
+  const longest = short.reduce((one, other) => (other.seconds > one.seconds ? other : one));
+  const [quick, slow] = [longest.connectMs.p50, longest.connectMs.p99].map((ms) => ms.toFixed(1));
+  const rate = Math.round(sum((report) => report.short.ok) / sum(({ seconds }) => seconds));
+  const injected = total(counts.injected);
+  const met = Object.entries(counts.met).map(([what, count]) => `${count} × ${what}`);
+  const mb = (bytes: number) => (bytes / 1e6).toFixed(1);
+  const { descriptors, threads } = ended;
+  return [
+    {
+      ...of,
+      name,
+      promise: 'A reload loses nobody: no connection is refused, reset, kept waiting or cut',
+      figure:
+        `${counts.reloads} reloads, ${sum(({ attempts }) => attempts)} connections (${rate} a second): ` +
+        `${lost.refused} refused, ${lost.reset} reset, ${lost.hung} hung, ${lost.cut} cut; ` +
+        `connected in ${quick} ms (p50), ${slow} ms (p99)`,
+      kept: total(lost) === 0 && counts.wrong.length === 0,
+    },
+    {
+      ...of,
+      name: `${name}: conflicts`,
+      promise:
+        'A connection on the port of a new listener does not stop it; only what another program listens on is left out',
+      figure:
+        `${injected} of ${counts.reloads} reloads with something on the new port; met: ${met.join(', ')}; ` +
+        `${counts.quarantined} left out for ${counts.injected.listener ?? 0} foreign listeners; ` +
+        `${storm.reduce((total, { attempts }) => total + attempts, 0)} outgoing connections of others, ` +
+        `${total(lostOf(storm))} failed`,
+      kept: counts.quarantined === (counts.injected.listener ?? 0) && equal(lostOf(storm), NOBODY),
+    },
+    {
+      ...of,
+      name: `${name}: agent`,
+      promise: 'The agent needs after a thousand reloads what it needs after ten',
+      figure:
+        `after ${SETTLED} and after ${counts.reloads} reloads: heap ${mb(begun.heap)} and ${mb(ended.heap)} MB, ` +
+        `memory (PSS) ${mb(begun.memory)} and ${mb(ended.memory)} MB, ` +
+        `descriptors beside the listening sockets ${begun.descriptors} and ${descriptors}, ` +
+        `threads ${begun.threads} and ${threads}; no old HAProxy left, kernel and ledger agree`,
+      kept:
+        equal(restOf(ended), restOf(begun)) &&
+        ended.heap - begun.heap < HEAP_ALLOWANCE &&
+        ended.memory - begun.memory < MEMORY_ALLOWANCE &&
+        kernel === ours &&
+        equal(others, NOTHING_ELSE),
+    },
+  ];
+}
+
+const restOf = ({ descriptors, pidfds, threads }: AgentMeasure) => ({ descriptors, pidfds, threads });
+const total = (counts: object) =>
+  Object.values<number>(counts as Record<string, number>).reduce((sum, one) => sum + one, 0);
+const equal = (one: object, other: object) => JSON.stringify(one) === JSON.stringify(other);
