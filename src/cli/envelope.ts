@@ -3,6 +3,7 @@
  * `docs/schema.json` is generated from {@link Envelope} (`npm run schema`) and a test holds the two together.
  */
 import type { BerthError, ErrorCode, SystemCause } from '../errors.js';
+import type { AdviceReport } from '../advise/advise.js';
 import type { Origin } from '../settings.js';
 import type {
   DiffReport,
@@ -62,6 +63,7 @@ export interface Results {
   readonly diff: DiffReport;
   readonly status: StatusReport;
   readonly doctor: DoctorReport;
+  readonly advise: AdviceReport;
   readonly agent: AgentRunReport;
   readonly completion: CompletionReport;
 }
@@ -114,6 +116,7 @@ export type Envelope =
   | ResultEnvelope<'diff'>
   | ResultEnvelope<'status'>
   | ResultEnvelope<'doctor'>
+  | ResultEnvelope<'advise'>
   | ResultEnvelope<'agent'>
   | ResultEnvelope<'completion'>
   | ErrorEnvelope;

@@ -35,6 +35,20 @@ export interface Flags {
   readonly reserve?: boolean;
   readonly maxShare?: number;
   readonly keep?: number;
+  readonly given?: string;
+  /** false: `--no-measure` */
+  readonly measure?: boolean;
+  readonly seconds?: number;
+  readonly listeners?: number;
+  readonly ports?: string;
+  readonly rate?: number;
+  readonly lifetime?: number;
+  readonly timeWait?: number;
+  readonly destinations?: number;
+  readonly range?: string;
+  readonly lead?: number;
+  readonly creations?: number;
+  readonly hosts?: number;
 }
 
 /** `--wait` waits this long for the lock: a day, which a person ends with Ctrl-C. */
@@ -168,7 +182,7 @@ function collect(value: string, before: readonly string[] = []): readonly string
   return [...before, value];
 }
 
-function nonNegative(text: string): number {
+export function nonNegative(text: string): number {
   const number = Number(text);
   if (text.trim() === '' || !Number.isFinite(number) || number < 0) {
     throw new InvalidArgumentError('It must be a number, 0 or larger.');

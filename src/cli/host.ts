@@ -1,5 +1,6 @@
 /** What the command needs of the process it runs in; a test hands in its own. */
 import type { Berth, BerthOptions } from '../berth.js';
+import type { MeasuredHost } from '../measure.js';
 import type { OpenHow } from './open.js';
 
 export interface Sink {
@@ -16,6 +17,8 @@ export interface Host {
   /** Version of the package. */
   readonly version: string;
   openBerth(options: BerthOptions, how: OpenHow): Promise<Berth>;
+  /** Two looks at this host, so many seconds apart. */
+  measure(options: BerthOptions, seconds: number): Promise<MeasuredHost>;
   /** Calls back for every SIGINT, SIGTERM and SIGHUP; the result stops that. */
   onSignal(listener: () => void): () => void;
   /** Ends the process at once. */

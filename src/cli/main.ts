@@ -40,6 +40,7 @@ const status = await run(process.argv.slice(2), {
   environment: process.env,
   version: packageVersion(),
   openBerth: async (options, how) => (await import('./open.js')).openBerthOrAgent(options, how),
+  measure: async (options, seconds) => (await import('../measure.js')).measureHost(options, seconds),
   onSignal: (listener) => {
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
     for (const signal of signals) process.on(signal, listener);

@@ -22,6 +22,7 @@ const VERBS: Record<VerbName, () => Promise<Verb>> = {
   release: async () => (await import('./commands/release.js')).release,
   reservations: async () => (await import('./commands/reservations.js')).reservations,
   doctor: async () => (await import('./commands/doctor.js')).doctor,
+  advise: async () => (await import('./commands/advise.js')).advise,
   agent: async () => (await import('./commands/agent.js')).agent,
   completion: async () => (await import('./commands/completion.js')).completion,
 };

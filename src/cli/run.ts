@@ -1,7 +1,7 @@
 /** From a command line to an exit status: parse, open Berth, run the verb, answer once. */
 import { resolve } from 'node:path';
 import { CommanderError } from 'commander';
-import type { Berth } from '../berth.js';
+import type { Berth, BerthOptions } from '../berth.js';
 import { BerthError, ERROR_TABLE, toBerthError } from '../errors.js';
 import { errorEnvelope, type ErrorEnvelope } from './envelope.js';
 import { settingsOf, type Flags } from './flags.js';
@@ -61,23 +61,25 @@ async function runVerb(
         say: (text) => progress.say(text),
         remote: () => berth !== undefined && 'agent' in berth,
       });
+  const options = (): BerthOptions => ({
+    settings,
+    ...(flags.settings === undefined ? {} : { settingsFile: flags.settings }),
+    ...(flags.instance === undefined ? {} : { instance: flags.instance }),
+    environment: host.environment,
+    signal: interrupts.signal,
+    observer: progress.observer,
+  });
   try {
     return await verb.run({
       operands,
       flags,
       configuration: flags.directory === undefined ? {} : { workingDirectory: resolve(flags.directory) },
+      options,
       open: async () =>
-        (berth ??= await host.openBerth(
-          {
-            settings,
-            ...(flags.settings === undefined ? {} : { settingsFile: flags.settings }),
-            ...(flags.instance === undefined ? {} : { instance: flags.instance }),
-            environment: host.environment,
-            signal: interrupts.signal,
-            observer: progress.observer,
-          },
-          { agent: flags.agent ?? true, say: (line) => progress.say(line) },
-        )),
+        (berth ??= await host.openBerth(options(), {
+          agent: flags.agent ?? true,
+          say: (line) => progress.say(line),
+        })),
       settings,
       host,
       tree: async () => buildProgram(await loadVerbs(), host, () => Promise.resolve()),

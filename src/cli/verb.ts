@@ -1,6 +1,6 @@
 /** What a verb of the command is: its words for `--help`, its arguments and options, and what it does. */
 import type { Command } from 'commander';
-import type { Berth, ConfigurationOptions } from '../berth.js';
+import type { Berth, BerthOptions, ConfigurationOptions } from '../berth.js';
 import { resultEnvelope, type ResultEnvelope, type Results, type VerbName } from './envelope.js';
 import type { Flags } from './flags.js';
 import type { Host } from './host.js';
@@ -33,6 +33,8 @@ export interface Call {
   /** Settings of the command line, nested as in the settings file. */
   readonly settings: Readonly<Record<string, unknown>>;
   readonly host: Host;
+  /** What Berth is opened with. */
+  readonly options: () => BerthOptions;
   /** Opens Berth with the settings of the command line; closed by the caller when the verb ends. */
   readonly open: () => Promise<Berth>;
   /** The whole command tree, with every verb loaded. */

@@ -9,7 +9,7 @@ import { findOwners, socketsOf, unixListenersOf } from './owners.js';
 import { unixListenerAt } from './unix.js';
 import { Namespaces, probeAll } from './probe.js';
 import { processesNamed, processInfo } from './process.js';
-import { ephemeralRange, readSysctl, reservedPorts, writeReservedPorts } from './reserved-ports.js';
+import { activeOpens, ephemeralRange, readSysctl, reservedPorts, writeReservedPorts } from './reserved-ports.js';
 import {
   boundSockets,
   CONNECTIONS,
@@ -29,6 +29,8 @@ export interface OpenKernel extends Kernel {
   readonly ledgerKey: string;
   /** All TCP sockets in all states, IPv4 and IPv6; `silent: false`: without the bound-inactive ones, as ss(8) shows them. */
   snapshot(options?: { readonly silent?: boolean }): Promise<SocketTable>;
+  /** connect(2) calls of this namespace that sent a SYN, since it was made: Tcp ActiveOpens of /proc/net/snmp (RFC 4022). */
+  activeOpens(): Promise<number>;
   /** Flush the file system that holds `path` (syncfs(2)). */
   syncFileSystem(path: string): Promise<void>;
   /** Ends the namespace's threads, after the calls under way. Descriptors stay open. */
@@ -65,6 +67,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
       (await readTable(id, { transport: 'tcp', states: CONNECTIONS, source: tables })).portsOf(new Set(inodes)),
     snapshot: ({ silent = true } = {}) =>
       readTable(id, { transport: 'tcp', source: tables, ...(silent ? {} : { states: NOT_SILENT }) }),
+    activeOpens: () => activeOpens(id),
     owners: (inodes, hint) => findOwners(id, inodes, hint),
     socketsOf: (pid) => socketsOf(id, pid),
     unixListenersOf: (pid, held) => unixListenersOf(id, pid, held),

@@ -25,14 +25,40 @@ export async function readSysctl(id: NamespaceId, name: string): Promise<string 
   }
 }
 
+/** connect(2) calls of the namespace that sent a SYN: the counter ActiveOpens of its /proc/net/snmp. */
+export async function activeOpens(id: NamespaceId): Promise<number> {
+  let text: string;
+  try {
+    text = await native().readSysctl(id, '/proc/thread-self/net/snmp');
+  } catch (error) {
+    throw kernelError(error, 'read', 'Cannot read the counters of TCP');
+  }
+  return parseActiveOpens(text);
+}
+
+/** @param text of /proc/net/snmp @throws BERTH_KERNEL */
+export function parseActiveOpens(text: string): number {
+  const [names = [], values = []] = text
+    .split('\n')
+    .filter((line) => line.startsWith('Tcp: '))
+    .map((line) => line.split(' '));
+  const opens = Number(values[names.indexOf('ActiveOpens')]);
+  if (!Number.isFinite(opens)) {
+    throw new BerthError('BERTH_KERNEL', '/proc/net/snmp does not count ActiveOpens', { step: 'read' });
+  }
+  return opens;
+}
+
 /** Both ends included. */
 export async function ephemeralRange(id: NamespaceId): Promise<{ first: number; last: number }> {
-  const text = await readSysctl(id, RANGE);
-  const [first, last] = (text ?? '').split(/\s+/).map(Number);
-  if (first === undefined || last === undefined || !(first <= last)) {
-    throw new BerthError('BERTH_KERNEL', `${RANGE} reads "${text ?? ''}", not two ports`, { step: 'read' });
-  }
-  return { first, last };
+  return parsePortRange((await readSysctl(id, RANGE)) ?? '');
+}
+
+/** `32768\t60999`. @throws BERTH_KERNEL */
+export function parsePortRange(text: string): { first: number; last: number } {
+  const [, first, last] = /^(\d{1,5})\s+(\d{1,5})$/.exec(text) ?? [];
+  if (Number(first) <= Number(last) && Number(last) <= 65535) return { first: Number(first), last: Number(last) };
+  throw new BerthError('BERTH_KERNEL', `${RANGE} reads "${text.slice(0, 80)}", not two ports`, { step: 'read' });
 }
 
 export async function reservedPorts(id: NamespaceId): Promise<PortSet> {

@@ -114,6 +114,11 @@ export class SocketTable {
     return found;
   }
 
+  /** Row after row, each made when it is asked for. */
+  *each(): Generator<SocketRow, void> {
+    for (let i = 0; i < this.length; i++) yield this.row(i);
+  }
+
   rows(): SocketRow[] {
     return Array.from({ length: this.length }, (_, i) => this.row(i));
   }

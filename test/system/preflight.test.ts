@@ -86,6 +86,7 @@ async function preflight({ lab, binary, stateDir }: Incident, ...targets: string
     environment: {},
     version: '0',
     openBerth,
+    measure: () => Promise.reject(new Error('preflight measures nothing')),
     onSignal: () => () => undefined,
     exit: () => undefined,
   });

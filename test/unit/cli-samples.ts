@@ -1,6 +1,7 @@
 /** One report of each kind, and a Berth that answers with them: what the tests of the command work with. */
 import type { Berth, BerthOptions } from '../../src/berth.js';
 import type { Host } from '../../src/cli/host.js';
+import type { MeasuredHost } from '../../src/measure.js';
 import type { Bind } from '../../src/model/bind.js';
 import type { InetEndpoint } from '../../src/model/endpoint.js';
 import type { Holder, Verdict } from '../../src/model/verdict.js';
@@ -233,6 +234,26 @@ export const doctor: DoctorReport = {
   ],
 };
 
+export const measuredHost: MeasuredHost = {
+  inputs: {
+    range: { first: 32768, last: 60999 },
+    reserved: '40000',
+    listeners: 3,
+    present: '80,40000,58824',
+    foreign: '22',
+    rate: 100,
+    lifetime: 20,
+    timeWait: 0.5,
+    timeWaitReuse: false,
+    destinations: [
+      { count: 1, share: 0.5 },
+      { count: 5, share: 0.5 },
+    ],
+    own: 0.9,
+  },
+  measured: { seconds: 5, held: 5000, seen: { first: 0.3, second: 0 } },
+};
+
 /** Answers with the samples; `over` replaces single methods. */
 export function sampleBerth(over: Partial<Berth> = {}): Berth {
   const answer =
@@ -294,6 +315,10 @@ export function testHost(
     openBerth: (given) => {
       opened.push(given);
       return Promise.resolve(berth);
+    },
+    measure: (given) => {
+      opened.push(given);
+      return Promise.resolve(measuredHost);
     },
     onSignal: (one) => {
       listeners.add(one);

@@ -12,18 +12,20 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   model: ['errors'],
   settings: ['errors'],
+  advise: ['errors', 'model'],
   kernel: ['errors', 'model'],
   haproxy: ['errors', 'model'],
   reload: ['errors', 'model', 'settings'],
-  // The composition root, in two files.
+  // The composition root, in three files.
   berth: ['errors', 'model', 'settings', 'kernel', 'haproxy', 'reload', 'host'],
   host: ['errors', 'model', 'settings', 'kernel', 'haproxy', 'reload', 'berth'],
+  measure: ['errors', 'model', 'advise', 'host', 'berth', 'kernel'],
   // Asks the agent what it would else ask a Berth of its own: it knows the shapes, and nothing that works.
   client: ['errors', 'settings', 'reload', 'berth'],
   agent: ['errors', 'model', 'settings', 'reload', 'berth', 'host', 'client'],
   lbagent: ['errors', 'settings', 'reload', 'berth', 'client'],
-  cli: ['errors', 'model', 'settings', 'reload', 'berth', 'client', 'agent'],
-  index: ['errors', 'model', 'settings', 'reload', 'berth', 'client'],
+  cli: ['errors', 'model', 'settings', 'advise', 'reload', 'berth', 'measure', 'client', 'agent'],
+  index: ['errors', 'model', 'settings', 'advise', 'reload', 'berth', 'measure', 'client'],
 };
 
 /** Shapes that a room declares and others fit or speak of: types only. */

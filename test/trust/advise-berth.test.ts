@@ -1,0 +1,76 @@
+/** With everything: new listeners on random ports among churning connections and their TIME_WAITs are all served. */
+import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, it } from 'vitest';
+import { openBerth } from '../../src/berth.js';
+import { openKernel } from '../../src/kernel/kernel.js';
+import { ADDRESS, busyAmong, portsOf, RANGE } from '../support/advise-lab.js';
+import { startChurn } from '../support/churn.js';
+import { amount, form, recordFigure } from '../support/figures.js';
+import { cannotRun, configuration, haproxyBinaries, Lab } from '../support/haproxy.js';
+import { randomOf } from '../support/port-walk.js';
+
+const why = cannotRun();
+const binaries = why === undefined ? haproxyBinaries() : [];
+const count = { reloads: 0, listeners: 0, held: 0, left: 0 };
+const versions: string[] = [];
+
+describe.skipIf(why !== undefined)('with everything', () => {
+  it.each(form === 'full' ? binaries : binaries.slice(0, 1))('HAProxy $version', async ({ version, path }) => {
+    const lab = await Lab.open();
+    const kernel = await openKernel({ netns: lab.netns });
+    // The connections are of another program than HAProxy: they are shared on demand only.
+    const settings = {
+      netns: lab.netns,
+      stateDir: lab.path('state'),
+      haproxy: { binary: path },
+      conflicts: { share: 'all' },
+    };
+    const berth = await openBerth({ settings, environment: {} });
+    try {
+      await lab.exec('sysctl', ['-qw', `net.ipv4.ip_local_port_range=${RANGE.first} ${RANGE.last}`]);
+      const netns = {
+        spawn: (command: string, ...args: string[]) => spawn('nsenter', [`--net=${lab.netns}`, '--', command, ...args]),
+      };
+      await startChurn(netns, { servers: [10_000, 10_001], rate: 150, lifetime: 2 });
+      await startChurn(netns, { servers: [10_002], rate: 20, lifetime: 0.1, close: 'fin' });
+      await sleep(4000);
+      versions.push(version);
+      const random = randomOf(Number(version.replace('.', '')));
+      const left = portsOf(RANGE);
+      const listeners: number[] = [];
+      for (let reload = 0; reload < amount('reloads', { short: 2, full: 6 }); reload++) {
+        const fresh = Array.from({ length: 40 }, () => left.splice(Math.floor(random() * left.length), 1)[0] ?? 0);
+        listeners.push(...fresh);
+        count.held += (await busyAmong(kernel, fresh)).size;
+        const report = await berth.reload([
+          lab.write('haproxy.cfg', configuration(listeners.map((port) => `${ADDRESS}:${port}`))),
+        ]);
+        count.reloads++;
+        count.listeners += fresh.length;
+        count.left += report.quarantined.length;
+        expect(lab.listeners().size).toBeGreaterThanOrEqual(report.listeners.served);
+      }
+    } finally {
+      await berth.close();
+      await kernel.closeNamespace();
+      await lab.close();
+    }
+  });
+});
+
+afterAll(() => {
+  if (why !== undefined) return;
+  recordFigure({
+    part: 'advise',
+    name: 'with everything',
+    promise: 'A new listener gets its port, whatever outgoing connection or TIME_WAIT sits on it.',
+    figure:
+      `${count.listeners} new listeners on random ports in ${count.reloads} reloads: ${count.held} met a held port, ` +
+      `${count.left} were left out`,
+    kept: count.left === 0 && count.held > 0,
+    haproxy: versions,
+  });
+  expect(count.held).toBeGreaterThan(0);
+  expect(count.left).toBe(0);
+});
