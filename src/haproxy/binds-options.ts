@@ -6,6 +6,7 @@ export interface BindOptions {
   readonly namespace: string | undefined;
   /** `v6only` wins over `v4v6`, as in sock_inet_bind_receiver() (sock_inet.c). */
   readonly v6only: boolean;
+  readonly v4v6: boolean;
   readonly transparent: boolean;
   /** `shards`: a number, `by-thread`, `by-group`. */
   readonly shards: string | undefined;
@@ -28,6 +29,7 @@ const NONE: BindOptions = {
   device: undefined,
   namespace: undefined,
   v6only: false,
+  v4v6: false,
   transparent: false,
   shards: undefined,
   threads: [],
@@ -52,6 +54,7 @@ export function readBindOptions(words: readonly string[], from: number): BindOpt
     device: values.get('interface'),
     namespace: values.get('namespace'),
     v6only: values.has('v6only'),
+    v4v6: values.has('v4v6'),
     transparent: values.has('transparent'),
     shards: values.get('shards'),
     threads,

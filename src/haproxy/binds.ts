@@ -142,7 +142,13 @@ class BindReader {
     const wants = origin === 'dgram-bind' ? 'dgram' : 'stream';
     for (const text of splitList(list)) {
       const address = parseAddress(expandVariables(text, line.variables), { wants, prefix, version });
-      if (address.kind === 'error') throw syntaxError(place, address.message);
+      if (address.kind === 'error') {
+        const error = syntaxError(place, address.message);
+        if (origin !== 'log-forward' || version.major >= 3) throw error;
+        // 2.x says the same as an ALERT, and goes on without it
+        this.warnings.push({ ...place, message: address.message });
+        return;
+      }
       if (address.kind === 'unknown') {
         this.unknown.push({ text, section: name, place, reason: address.reason });
         continue;
@@ -162,7 +168,8 @@ class BindReader {
       for (let port = address.first; port <= address.last; port++) {
         const endpoint = inetEndpoint(address, port, options);
         const asked = address.quic ? 'quic' : origin;
-        this.binds.push({ endpoint, origin: asked, section: name, place, text, sockets, reusePort });
+        const bind: Bind = { endpoint, origin: asked, section: name, place, text, sockets, reusePort };
+        this.binds.push(options.v4v6 ? { ...bind, v4v6: true } : bind);
       }
     }
   }

@@ -20,6 +20,8 @@ export interface Bind {
   readonly sockets: number;
   /** False under `noreuseport` / `-dR`: HAProxy then binds with SO_REUSEADDR only. */
   readonly reusePort: boolean;
+  /** `v4v6` is written: the socket is the same as without, but HAProxy 2.2 compares the word (see reload/match.ts). */
+  readonly v4v6?: true;
 }
 
 /** A bind that only HAProxy itself can resolve (`fd@3`, a host name, `sockpair@`, `rhttp@`, a condition on a feature). */

@@ -53,32 +53,40 @@ function servedPlace(endpoint: Endpoint): Endpoint {
  * sock_find_compatible_fd). Place, interface and namespace agree here; what remains makes it bind anew.
  */
 function whyNotHandedOver(
-  { endpoint }: Bind,
+  bind: Bind,
   taken: readonly ServedSocket[],
   { global }: Pick<Listeners, 'global'>,
   build: Pick<HAProxyBuild, 'major' | 'minor'>,
   mode: 'standalone' | 'master-worker',
 ): string | undefined {
+  const { endpoint } = bind;
   const is22 = build.major === 2 && build.minor <= 2;
   if (mode === 'master-worker' && is22 && !global.statsSockets.some(({ exposeFdListeners }) => exposeFdListeners)) {
     return 'a master of HAProxy 2.2 hands sockets over only through a stats socket with expose-fd listeners';
   }
   if (endpoint.kind === 'unix') return undefined;
-  const never = whyNeverTaken(endpoint, build);
+  // A master's worker gets its sockets from the worker before, with the words of its binds.
+  const never = is22 && mode === 'master-worker' ? undefined : whyNeverTaken(bind, build);
   if (never !== undefined) return never;
   const handed = taken.every(({ endpoint: old }) => old.kind === 'inet' && old.transparent === endpoint.transparent);
   return handed ? undefined : '`transparent` is new or gone, or the kernel does not tell it of the old socket';
 }
 
-/** Why HAProxy takes no socket that it is handed for this IPv6 address, old or guard; undefined where it does. */
+/**
+ * Why HAProxy takes no socket that Berth hands it for this bind, old or guard; undefined where it does. 2.2 compares the words
+ * of the old bind, which go with each socket (LI_MANDATORY_FLAGS, src/proto_tcp.c), and of those Berth sends none; later ones
+ * ask the socket itself.
+ */
 export function whyNeverTaken(
-  endpoint: Endpoint,
+  { endpoint, v4v6 }: Pick<Bind, 'endpoint' | 'v4v6'>,
   { major, minor }: Pick<HAProxyBuild, 'major' | 'minor'>,
 ): string | undefined {
-  if (endpoint.kind === 'unix' || endpoint.family === 4) return undefined;
+  if (endpoint.kind === 'unix') return undefined;
   if (major === 2 && minor <= 2) {
-    return endpoint.v6only ? 'HAProxy 2.2 does not see `v6only` on a socket that it is handed' : undefined;
+    const word = endpoint.transparent ? 'transparent' : endpoint.v6only ? 'v6only' : v4v6 ? 'v4v6' : undefined;
+    return word && `HAProxy 2.2 takes over no socket of a bind with \`${word}\``;
   }
+  if (endpoint.family === 4) return undefined;
   const specific = endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
   return specific && !endpoint.v6only
     ? 'the kernel sets IPV6_V6ONLY on a specific IPv6 address, which HAProxy takes for a change; `v6only` on the bind ends that'

@@ -209,24 +209,30 @@ function refuseChangedFiles({ meta, number }: Generation, master: ProcessInfo): 
   );
 }
 
-/** What must be served: kept sockets by their inode, new ones by their guard's where HAProxy gets it. */
+/**
+ * What must be served, in the order of the configuration: kept sockets by their inode, new ones by their guard's where
+ * HAProxy gets it.
+ */
 function expectations(
-  { assessment, guards, build }: SwitchRequest,
+  { assessment, guards, build, reading }: SwitchRequest,
   guardsHanded: boolean,
   keptHanded = true,
 ): Expectation[] {
   const { keep, open } = assessment.plan;
-  return [
+  const place = new Map(reading.listeners.binds.map(({ endpoint }, at) => [endpointKey(endpoint), at]));
+  const placeOf = ({ bind }: Expectation): number => place.get(endpointKey(bind.endpoint)) ?? -1;
+  const expected = [
     ...keep.map(({ bind, served, handedOver }) => ({
       bind,
       inodes: handedOver && keptHanded ? served.map(({ inode }) => inode) : [],
     })),
     ...open.map(({ bind }) => {
-      const taken = guardsHanded && whyNeverTaken(bind.endpoint, build) === undefined;
+      const taken = guardsHanded && whyNeverTaken(bind, build) === undefined;
       const guard = taken ? guards.get(endpointKey(bind.endpoint)) : undefined;
       return { bind, inodes: guard === undefined ? [] : [inodeOf(guard)] };
     }),
   ];
+  return expected.sort((one, other) => placeOf(one) - placeOf(other));
 }
 
 /** The guards of new listeners are handed over; those beside a socket that HAProxy binds anew just stay bound. */

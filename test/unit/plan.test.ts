@@ -120,6 +120,28 @@ describe('keep, open, close', () => {
     expect(match({ ...input, listeners: exposed }).keep).toMatchObject([{ handedOver: true }]);
   });
 
+  it('2.2 compares the words of the old bind, of which Berth sends none and a worker all', () => {
+    const words: [Bind, string][] = [
+      [bind(inet('[::]:80', { v6only: true })), 'v6only'],
+      [bind('[::]:80', { v4v6: true }), 'v4v6'],
+      [bind(inet('10.0.0.1:80', { transparent: true })), 'transparent'],
+    ];
+    const stats = { address: '/s', exposeFdListeners: true, level: 'user', place: { file: 'f', line: 1 } } as const;
+    for (const [wanted, word] of words) {
+      const input = {
+        listeners: { binds: [wanted], global: { ...global, statsSockets: [stats] } },
+        served: [{ ...served('10.0.0.1:80'), endpoint: wanted.endpoint }],
+        build: { major: 2, minor: 2 },
+      };
+      const why = expect.stringContaining(`\`${word}\``) as unknown;
+      expect(match({ ...input, mode: 'standalone' }).keep).toMatchObject([{ handedOver: false, why }]);
+      expect(match({ ...input, mode: 'master-worker' }).keep).toMatchObject([{ handedOver: true }]);
+      expect(match({ ...input, build: { major: 2, minor: 3 }, mode: 'standalone' }).keep).toMatchObject([
+        { handedOver: true },
+      ]);
+    }
+  });
+
   it('unix sockets are kept by path, under the name that HAProxy bound them as', () => {
     const stats = bind(unix('/run/haproxy.sock'), { origin: 'stats-socket' });
     const abstract = bind(unix('name', true));
