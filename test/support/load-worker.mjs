@@ -2,7 +2,7 @@
 //
 // Reads its options as JSON from the first line of standard input: {"targets":["10.0.0.1:80"],"rate":1000,"held":10}
 //
-// targets   host:port, IPv6 in brackets; host:port/connect: a connection that stands is enough
+// targets   host:port, IPv6 in brackets, or unix:/path; host:port/connect: a connection that stands is enough
 // rate      short connections a second (default 1000); each sends "bye N\n" and wants a line back, then resets, so that
 //           no TIME_WAIT is left on either side
 // held      connections held open (default 0), a "ping" on each of them every pingMs (default 200)
@@ -38,8 +38,11 @@ function parse(texts) {
   return texts.map((text) => {
     const greets = !text.endsWith('/connect');
     const name = text.replace(/\/connect$/, '');
+    if (name.startsWith('unix:')) return { name, path: name.slice(5), greets };
     const colon = name.lastIndexOf(':');
-    return { host: name.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(name.slice(colon + 1)), greets };
+    const host = name.slice(0, colon).replace(/^\[|\]$/g, '');
+    const port = Number(name.slice(colon + 1));
+    return { name: `${host}:${port}`, host, port, greets };
   });
 }
 
@@ -66,14 +69,14 @@ function bucket() {
 function failed(kind, target, code) {
   if (kind === 'other') counts.other[code] = (counts.other[code] ?? 0) + 1;
   else counts[kind] += 1;
-  const name = `${target.host}:${target.port}`;
-  failuresByTarget.set(name, (failuresByTarget.get(name) ?? 0) + 1);
+  failuresByTarget.set(target.name, (failuresByTarget.get(target.name) ?? 0) + 1);
   firstFailure ??= Date.now();
   lastFailure = Date.now();
   bucket().failed += 1;
 }
 
-function dial({ host, port }) {
+function dial({ host, port, path }) {
+  if (path !== undefined) return connect({ path });
   const source = sources.length > 0 ? sources[next % sources.length] : undefined;
   return connect({ host, port, ...(source && { localAddress: source }), noDelay: true });
 }
@@ -104,7 +107,9 @@ function short() {
       latencies.max = Math.max(latencies.max, took);
       latencies.sum += took;
     } else failed(kind, target, code);
-    socket.resetAndDestroy();
+    // There is no reset on a unix socket, and no TIME_WAIT.
+    if (target.path === undefined) socket.resetAndDestroy();
+    else socket.destroy();
   };
   const timer = setTimeout(settle, timeoutMs, 'hung');
   socket.setEncoding('latin1');

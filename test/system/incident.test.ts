@@ -2,10 +2,10 @@
  * The incident, replayed: a connection of the old HAProxy's own sits on the port of a listener that is to be created.
  * 2000 listeners, steady clients; nobody notices, and the connection lives on.
  */
-import { chmodSync, readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { cannotRun, haproxyBinaries } from '../support/haproxy.js';
 import { HOST, Incident, PEER, PORT, SERVER } from '../support/incident.js';
+import { traceStarts } from '../support/trace.js';
 
 const why = cannotRun();
 const NAME = `${HOST}:${PORT}`;
@@ -40,7 +40,7 @@ describe.skipIf(why !== undefined)('the incident', () => {
       expect(await scene.everything()).toEqual(unchanged);
 
       const load = await lab.startLoad({ targets: scene.binds, rate: 300, held: 20 });
-      const traced = traceStarts(scene);
+      const traced = traceStarts(lab, path);
       const report = await (await scene.berthWith({}, { wrapper: traced.wrapper })).reload([scene.config]);
       expect(report).toMatchObject({
         outcome: 'served',
@@ -72,21 +72,3 @@ describe.skipIf(why !== undefined)('the incident', () => {
     });
   });
 });
-
-/** The binary, with its starts (not `-c`, not `-vv`) under strace(1), which stays with all that they fork. */
-function traceStarts({ lab, binary }: Incident) {
-  const trace = `exec strace -D -f -qq --seccomp-bpf -e trace=bind,listen -o ${lab.path('trace')}.$$ ${binary} "$@"`;
-  const script = lab.write('haproxy', `#!/bin/sh\ncase " $* " in *" -D "*) ${trace} ;; esac\nexec ${binary} "$@"\n`);
-  chmodSync(script, 0o755);
-  const binds = () => {
-    const files = readdirSync(lab.directory).filter((name) => name.startsWith('trace.'));
-    const calls = files.flatMap((name) => readFileSync(lab.path(name), 'utf8').split('\n'));
-    // That it saw the listeners come up proves that it looked.
-    expect(calls.filter((call) => call.includes(' listen(')).length).toBeGreaterThan(0);
-    return calls.flatMap((call) => {
-      const found = / bind\(.*sin6?_port=htons\((\d+)\).*"([^"]+)"/.exec(call);
-      return found ? [{ address: found[2], port: Number(found[1]) }] : [];
-    });
-  };
-  return { wrapper: script, binds };
-}
