@@ -45,6 +45,7 @@ const GETSOCKS_TIMEOUT_MS = 1000;
 /**
  * Start the new HAProxy beside the old one with all sockets. On a throw nothing of the new one is left and the old one
  * has not noticed anything. Duplicates of the old sockets are closed either way; guards stay the caller's.
+ * @param order inodes in the order of the configuration: what the new one is going to look for first, first
  */
 export async function handOver(
   env: Pick<ReloadContext, 'kernel' | 'haproxy' | 'settings' | 'signal'>,
@@ -52,6 +53,7 @@ export async function handOver(
   paths: HandoverPaths,
   old: OldProcess | undefined,
   guards: readonly Guard[],
+  order: readonly number[] = [],
 ): Promise<StartedHAProxy> {
   const { kernel } = env;
   const own: Descriptor[] = [];
@@ -63,12 +65,23 @@ export async function handOver(
     const stats = await kernel.bindUnix(paths.statsSocket);
     own.push(stats);
     const handed = [...taken, ...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
-    server = await kernel.serveSockets(paths.handoff, handed);
+    server = await kernel.serveSockets(paths.handoff, lastFirst(handed, order));
     return await startOnce(env, command, paths, server);
   } finally {
     await server?.stop();
     kernel.close(own);
   }
+}
+
+/**
+ * HAProxy puts each socket that it gets at the head of a list, and searches the list from its head for every bind
+ * (src/sock.c, sock_get_old_sockets(), sock_find_compatible_fd()): in the opposite order each is found at once, in any other
+ * 19000 binds look at 180 million sockets.
+ */
+function lastFirst(handed: readonly HandedSocket[], order: readonly number[]): HandedSocket[] {
+  const place = new Map(order.map((inode, at) => [inode, at]));
+  const placeOf = new Map(handed.map((one) => [one, place.get(inodeOf(one.descriptor)) ?? order.length]));
+  return [...handed].sort((one, other) => (placeOf.get(other) ?? 0) - (placeOf.get(one) ?? 0));
 }
 
 /** A new process that found no answer within HAProxy's own second is started once more: nothing has changed by the try. */

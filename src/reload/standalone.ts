@@ -70,7 +70,8 @@ async function unseen({ kernel }: ReloadContext, { pid }: ProcessInfo): Promise<
 async function startBeside(context: ReloadContext, input: SwitchInput): Promise<ProcessInfo> {
   const { state, kernel } = context;
   const paths = handoverPaths(context, input.generation);
-  const started = await handOver(context, input.command, paths, input.old, input.guards);
+  const order = input.expected.flatMap(({ inodes }) => inodes);
+  const started = await handOver(context, input.command, paths, input.old, input.guards, order);
   await context.journal.append({ kind: 'started', pid: started.pid, startTicks: started.startTicks });
   const process = await kernel.process(started.pid);
   if (process?.startTicks === started.startTicks) return process;
