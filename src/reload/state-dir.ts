@@ -13,7 +13,8 @@
  *     manifest.json         the files of the mirror, in HAProxy's order
  *     listeners.json        the listeners that it serves
  *     private.cfg           Berth's own second -f
- *     root/                 mirror of the configuration: root/etc/haproxy/haproxy.cfg is /etc/haproxy/haproxy.cfg
+ *     root/                 mirror of the configuration: root/etc/haproxy/haproxy.cfg is /etc/haproxy/haproxy.cfg,
+ *                           the files of a directory of many joined in .berth-bundle-N.cfg (bundle.ts)
  *   .N.staging, .N.removing being written, being removed; a crash leaves them behind and the next run removes them
  * run/                      sockets and pid files, at short paths
  * ```
