@@ -9,6 +9,13 @@ import { openBerth } from './berth.js';
 import type { BerthOptions, ConfigurationOptions } from './berth.js';
 import type { PreflightReport } from './reload/reports.js';
 
+export { advise } from './advise/advise.js';
+export type { AdviceReport, Chance, Measured } from './advise/advise.js';
+export type { Exhaustion } from './advise/dry.js';
+export type { GivenInputs, Inputs } from './advise/inputs.js';
+export type { AdviceLine } from './advise/lines.js';
+export { measureHost } from './measure.js';
+export type { MeasuredHost } from './measure.js';
 export { openBerth };
 export { connectAgent } from './client/client.js';
 export type { AgentClient, AgentOptions, AgentReloadOptions, RollbackOptions } from './client/client.js';

@@ -60,13 +60,38 @@ export const inputsSchema = z.strictObject({
   hosts: z.int().min(1).max(100_000).default(1).describe('Hosts like this one'),
 });
 
-export type Inputs = z.output<typeof inputsSchema>;
-export type GivenInputs = z.input<typeof inputsSchema>;
+/** Ports as the kernel lists them; times in seconds; shares from 0 to 1. docs/advise.md says what each means. */
+export interface Inputs {
+  readonly range: { readonly first: number; readonly last: number };
+  readonly reserved: string;
+  readonly listeners: number;
+  readonly ports: string;
+  readonly present?: string;
+  readonly foreign: string;
+  readonly rate: number;
+  readonly lifetime: number;
+  readonly lifetimes: 'exponential' | 'fixed';
+  readonly timeWait: number;
+  readonly timeWaitReuse: boolean;
+  /** A number: all alike. */
+  readonly destinations: number | readonly { readonly count: number; readonly share: number }[];
+  readonly binding: 'connect' | 'bind';
+  readonly own: number;
+  readonly lead: number;
+  readonly creations: number;
+  readonly hosts: number;
+}
+
+/** What is not given has its default. */
+export type GivenInputs = Partial<Inputs>;
 
 /** @throws BERTH_USAGE naming each value that is wrong */
 export function readInputs(given: unknown): Inputs {
   const read = inputsSchema.safeParse(given);
-  if (read.success) return read.data;
+  if (read.success) {
+    const { present, ...rest } = read.data;
+    return present === undefined ? rest : { ...rest, present };
+  }
   const wrong = read.error.issues.map(({ path, message }) => `${path.join('.') || 'inputs'}: ${message}`);
   throw new BerthError('BERTH_USAGE', `advise cannot work with what was given: ${wrong.join('; ')}`, {
     step: 'advise',

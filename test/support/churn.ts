@@ -38,7 +38,7 @@ export async function startChurn(netns: Pick<Namespace, 'spawn'>, options: Churn
     stdin.write(`${line}\n`);
     const answer: IteratorResult<string, unknown> = await answers.next();
     if (answer.done === true) throw new Error('churn.mjs ended early');
-    return JSON.parse(answer.value as string);
+    return JSON.parse(answer.value);
   };
   await ask(JSON.stringify(options));
   return { pid: child.pid ?? 0, mark: async () => (await ask('mark')) as Counted };

@@ -95,6 +95,7 @@ describe.skipIf(why !== undefined)(`the verbs${why === undefined ? '' : ` (skipp
     expect(text('status').stdout).toMatch(/^2 of 2 listeners served/);
     expect(text('plan', config).stdout).toMatch(/^keep {2}1\n {2}127\.0\.0\.1:8001\/tcp {2}listen lb0/m);
     expect(text('preflight', config).stdout).toContain('A reload would serve all of 2 listeners');
+    expect(berth('advise', '--seconds', '0').result).toMatchObject({ source: 'measured', inputs: { listeners: 2 } });
     expect(berth('doctor', config).result).toMatchObject({ findings: expect.any(Array) as unknown });
   });
 

@@ -87,6 +87,8 @@ describe('docs/schema.json', () => {
     ['release', '80'],
     ['reservations'],
     ['doctor'],
+    ['advise'],
+    ['advise', '--no-measure', '--hosts', '10'],
     ['agent', '--check'],
     ['completion', 'fish'],
     ['frobnicate'],

@@ -32,6 +32,7 @@ describe('exit statuses', () => {
     [['release', '58824'], {}, 0],
     [['reservations'], {}, 0],
     [['doctor'], {}, 3],
+    [['advise'], {}, 0],
     [['completion', 'bash'], {}, 0],
   ])('berth %j %# exits as documented', async (words, answers, expected) => {
     const methods = Object.fromEntries(
