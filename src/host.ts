@@ -87,6 +87,8 @@ function haproxyOf(
     signal: signalProcess,
     checkTimeoutMs: settings.timeouts.checkMs,
     stale,
+    // HAProxy leaves its socket behind, however it ends.
+    ...(masterSocket === undefined ? { staleSocket: 'none' } : {}),
     remembered: () => rememberedProcess(stateDir),
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(master === undefined ? {} : { masterSocket: master }),

@@ -16,6 +16,8 @@ export interface FindOptions {
    * take it for `none`: who restarts what died finds such a one each time.
    */
   readonly stale?: 'refuse' | 'none';
+  /** The same for the master socket alone, where nobody named it: its place is Berth's own. Default: as `stale`. */
+  readonly staleSocket?: 'refuse' | 'none';
   /** The HAProxy that Berth itself started last, as its journal has it. */
   readonly remembered?: () => Promise<{ readonly pid: number; readonly startTicks: string } | undefined>;
 }
@@ -52,13 +54,17 @@ export async function findHAProxy(context: Context, options: FindOptions): Promi
 }
 
 async function byName(view: View, options: FindOptions): Promise<RunningHAProxy | undefined> {
-  for (const look of [byMasterSocket, byPidFile]) {
+  const { stale, staleSocket = stale } = options;
+  for (const [look, whenStale] of [
+    [byMasterSocket, staleSocket],
+    [byPidFile, stale],
+  ] as const) {
     try {
       const named = await look(view, options);
       if (named) return named;
     } catch (error) {
-      const stale = error instanceof BerthError && error.code === 'BERTH_HAPROXY_NOT_FOUND';
-      if (!stale || options.stale !== 'none') throw error;
+      const isStale = error instanceof BerthError && error.code === 'BERTH_HAPROXY_NOT_FOUND';
+      if (!isStale || whenStale !== 'none') throw error;
     }
   }
   return undefined;
@@ -86,7 +92,7 @@ async function byMasterSocket(view: View, options: FindOptions): Promise<Running
 
 /** pid of the master; undefined where the socket does not exist, or is deaf and the pid file can tell instead. */
 async function masterBehind(view: View, socket: string, options: FindOptions): Promise<number | undefined> {
-  for (const deadline = Date.now() + MASTER_LIMIT_MS; ;) {
+  for (const deadline = performance.now() + MASTER_LIMIT_MS; ;) {
     try {
       return (await showProc(socket, { timeoutMs: MASTER_LIMIT_MS })).master.pid;
     } catch (error) {
@@ -96,7 +102,7 @@ async function masterBehind(view: View, socket: string, options: FindOptions): P
       // The masters of 2.2 to 3.0 have no listener on their socket while they reload.
       if (options.pidFile !== undefined && (await readPidFile(options.pidFile))?.length) return undefined;
       const own = await Promise.all(view.all.map((root) => namesItself(root, { masterSocket: socket })));
-      if (!own.includes(true) || Date.now() >= deadline) {
+      if (!own.includes(true) || performance.now() >= deadline) {
         throw notFound(`Nobody listens on the master socket ${socket}: the HAProxy that made it is gone`, error);
       }
       await sleep(20);

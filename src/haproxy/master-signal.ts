@@ -22,7 +22,7 @@ export async function reloadBySignal(attempt: Attempt, running: RunningHAProxy):
   const before = new Set((await workersOf(attempt)).map(identity));
   const reloadingBefore = isReloading((await context.kernel.process(master.pid)) ?? master);
   const send = async () => {
-    if (await context.sendSignal(master.pid, master.startTicks, os.signals.SIGUSR2)) return Date.now();
+    if (await context.sendSignal(master.pid, master.startTicks, os.signals.SIGUSR2)) return performance.now();
     throw new BerthError('BERTH_RELOAD_FAILED', `The HAProxy master ${master.pid} is gone`, { step: 'hand-over' });
   };
   const first = await send();
@@ -49,8 +49,8 @@ export async function reloadBySignal(attempt: Attempt, running: RunningHAProxy):
     began ||= reloading && !reloadingBefore;
     // It forks before it returns to waiting: the worker may have come after the look above.
     if (began && !reloading) return (await freshWorker()).fresh ? undefined : { success: false };
-    if (remaining(attempt) === 0 || (!reloading && Date.now() - first > NO_SIGN_MS)) return {};
-    if (!reloading && Date.now() - sent > AGAIN_MS) sent = await send();
+    if (remaining(attempt) === 0 || (!reloading && performance.now() - first > NO_SIGN_MS)) return {};
+    if (!reloading && performance.now() - sent > AGAIN_MS) sent = await send();
     return undefined;
   });
   return outcome(attempt, result.success, result.pid, '');

@@ -9,7 +9,7 @@ import { parseMessages } from './messages.js';
 export interface Attempt {
   readonly context: Context;
   readonly master: ProcessInfo;
-  /** Date.now() of the end of `options.timeoutMs`. */
+  /** performance.now() of the end of `options.timeoutMs`: the wall clock can be set while Berth waits. */
   readonly deadline: number;
   readonly options: Parameters<HAProxy['reloadMaster']>[1];
   /** Milliseconds between two looks, default 20. */
@@ -65,7 +65,7 @@ async function pause(attempt: Attempt, last?: BerthError): Promise<void> {
 
 /** Milliseconds left. */
 export function remaining({ deadline }: Attempt): number {
-  return Math.max(0, deadline - Date.now());
+  return Math.max(0, deadline - performance.now());
 }
 
 export async function outcome(

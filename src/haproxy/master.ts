@@ -25,7 +25,7 @@ export async function reloadMaster(
   if (!master) {
     throw new BerthError('BERTH_INTERNAL', 'reloadMaster needs a HAProxy in master-worker mode', { step: 'hand-over' });
   }
-  const attempt: Attempt = { context, master, deadline: Date.now() + options.timeoutMs, options };
+  const attempt: Attempt = { context, master, deadline: performance.now() + options.timeoutMs, options };
   return masterSocket === undefined ? reloadBySignal(attempt, running) : reloadBySocket(attempt, masterSocket);
 }
 
@@ -77,7 +77,7 @@ export async function losesHandoff(
   timeoutMs: number,
 ): Promise<boolean> {
   if (!master || masterSocket === undefined) return false;
-  const attempt: Attempt = { context, master, deadline: Date.now() + timeoutMs, options: { timeoutMs } };
+  const attempt: Attempt = { context, master, deadline: performance.now() + timeoutMs, options: { timeoutMs } };
   const limit = () => Math.max(1, Math.min(POLL_LIMIT_MS, remaining(attempt)));
   return handoffLost(await untilAnswered(attempt, () => showProc(masterSocket, asking(attempt, limit()))));
 }

@@ -28,7 +28,7 @@ export async function startHAProxy(
   command: HAProxyCommand,
   options: StartOptions,
 ): Promise<StartedHAProxy> {
-  const deadline = Date.now() + options.timeoutMs;
+  const deadline = performance.now() + options.timeoutMs;
   const before = new Set((await context.kernel.haproxyProcesses()).map(identity));
   const output = await openOutput(options.pidFile);
   try {
@@ -69,11 +69,13 @@ function startArguments(command: HAProxyCommand, options: StartOptions): string[
  */
 async function openOutput(pidFile: string): Promise<FileHandle> {
   const path = join(dirname(pidFile), `.haproxy-output-${randomBytes(6).toString('hex')}`);
+  let file: FileHandle | undefined;
   try {
-    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND, 0o600);
+    file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND, 0o600);
     await unlink(path);
     return file;
   } catch (error) {
+    await file?.close();
     throw new BerthError('BERTH_STATE_WRITE', `${dirname(pidFile)} cannot be written`, {
       step: 'hand-over',
       cause: error,

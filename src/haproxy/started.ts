@@ -14,7 +14,7 @@ export interface Launch {
   readonly options: StartOptions;
   /** Identities of the HAProxy processes that were there before. */
   readonly before: ReadonlySet<string>;
-  /** Date.now() of the end of `options.timeoutMs`. */
+  /** performance.now() of the end of `options.timeoutMs`: the wall clock can be set while Berth waits. */
   readonly deadline: number;
   /** What HAProxy has said until now: in the background it goes on saying why it ends (HAProxy 2.2, set_identity). */
   readonly said: () => Promise<readonly HAProxyMessage[]>;
@@ -36,7 +36,7 @@ async function until<T>(launch: Launch, look: () => Promise<T | undefined>): Pro
     if (launch.options.signal?.aborted) throw interrupted();
     const found = await look();
     if (found !== undefined) return found;
-    if (Date.now() >= launch.deadline) throw late(launch.options, await launch.said());
+    if (performance.now() >= launch.deadline) throw late(launch.options, await launch.said());
     await sleep(POLL_MS);
   }
 }

@@ -138,9 +138,19 @@ async function countFiles(path: string): Promise<number | undefined> {
 
 /** A file of a process that may be gone, or whose facts may not be ours to read, at any moment. */
 async function text(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(() => undefined);
+  return readFile(path, 'utf8').catch(noneOf(path));
 }
 
 async function link(path: string): Promise<string | undefined> {
-  return readlink(path).catch(() => undefined);
+  return readlink(path).catch(noneOf(path));
+}
+
+const ABSENT = new Set(['ENOENT', 'ESRCH', 'ENOTDIR', 'EACCES', 'EPERM']);
+
+/** Whoever has no descriptor or no memory left must not take a living HAProxy for a dead one, and start another. */
+function noneOf(path: string): (error: unknown) => undefined {
+  return (error) => {
+    if (!ABSENT.has(systemCause(error)?.code ?? '')) throw kernelError(error, 'read', `Cannot read ${path}`);
+    return undefined;
+  };
 }

@@ -3,7 +3,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rm
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
-import { stateWriteError } from './files.js';
+import { removeQuietly, stateWriteError } from './files.js';
 import { type Generation, servingNumber } from './generations.js';
 import { prune } from './prune.js';
 import { markGood, publish } from './publish.js';
@@ -39,6 +39,7 @@ function replacePidFile(path: string, content: string | Buffer): void {
     writeFileSync(aside, content, { mode: 0o644, flag: 'wx' });
     renameSync(aside, path);
   } catch (error) {
+    removeQuietly(aside);
     throw stateWriteError(error, 'write the pid file', path);
   }
 }

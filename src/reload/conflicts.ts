@@ -54,7 +54,7 @@ export async function climb(
   guards: Map<string, Descriptor>,
 ): Promise<SecuredPorts> {
   const secured: SecuredListener[] = [];
-  const deadline = Date.now() + env.settings.wait.deadlineMs;
+  const deadline = performance.now() + env.settings.wait.deadlineMs;
   let pause = 10;
   let open = steps.filter(({ bind }) => !guards.has(endpointKey(bind.endpoint)));
   const done: Acts = { listeners: new Map(), sockets: new Set() };
@@ -63,8 +63,8 @@ export async function climb(
       env.signal?.throwIfAborted();
       const acted = await actOn(env, open, done);
       if (!acted) {
-        if (!open.some(({ rungs }) => rungs.includes('wait')) || Date.now() >= deadline) break;
-        await sleep(Math.min(pause, Math.max(1, deadline - Date.now())), env.signal);
+        if (!open.some(({ rungs }) => rungs.includes('wait')) || performance.now() >= deadline) break;
+        await sleep(Math.min(pause, Math.max(1, deadline - performance.now())), env.signal);
         pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
       }
       open = await probeAgain(env, open, guards, (step) => {
@@ -78,7 +78,7 @@ export async function climb(
         secured.push(listener);
         env.observer({ type: 'secured', listener });
       });
-      if (acted && Date.now() >= deadline) break;
+      if (acted && performance.now() >= deadline) break;
     }
     return { guards, secured, unsolved: open };
   } catch (error) {

@@ -125,6 +125,16 @@ export function replaceHint(path: string, data: string): void {
     writeFileSync(aside, data, { mode: 0o600, flag: 'wx' });
     renameSync(aside, path);
   } catch (error) {
+    removeQuietly(aside);
     throw stateWriteError(error, 'write a note', path);
+  }
+}
+
+/** After a failure that is told: what cannot be removed either is found by the next run's recovery. */
+export function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    return;
   }
 }

@@ -102,6 +102,7 @@ export class Journal {
     try {
       await replaceFile(this.path, line);
     } catch (error) {
+      await this.#readAgain(error);
       throw stateWriteError(error, 'begin a journal', this.path);
     }
     this.#records = [record];
@@ -152,6 +153,17 @@ export class Journal {
       throw error;
     }
     return handle;
+  }
+
+  /** Which of the two files stands there is not known where only the flush of the directory failed. */
+  async #readAgain(error: unknown): Promise<void> {
+    try {
+      const { records, length } = replay(await read(this.path), this.path);
+      this.#records = [...records];
+      this.#length = length;
+    } catch {
+      this.#poisoned = error;
+    }
   }
 
   /**

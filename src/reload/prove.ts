@@ -60,43 +60,44 @@ export async function resume(
   lenient: boolean,
 ): Promise<Verification> {
   await env.haproxy.signal(process, 'SIGTTIN');
-  const deadline = Date.now() + RESUME_MS;
+  const deadline = performance.now() + RESUME_MS;
   for (;;) {
     const verification = await verify(env.kernel, process, expected, lenient);
-    if (verification.missing.length === 0 || Date.now() >= deadline) return verification;
+    if (verification.missing.length === 0 || performance.now() >= deadline) return verification;
     await sleep(POLL_MS);
   }
 }
 
-export async function isAlive(
-  kernel: Pick<Kernel, 'process'>,
-  target: { readonly pid: number; readonly startTicks: string },
-): Promise<boolean> {
+interface Identity {
+  readonly pid: number;
+  readonly startTicks: string;
+}
+
+export async function isAlive(kernel: Pick<Kernel, 'process'>, target: Identity): Promise<boolean> {
   return (await kernel.process(target.pid))?.startTicks === target.startTicks;
 }
 
 /** Wait until the process holds no TCP listener (or is gone). False where it still does after `timeoutMs`. */
-export async function stopsListening(kernel: Kernel, target: ProcessInfo, timeoutMs: number): Promise<boolean> {
-  const deadline = Date.now() + timeoutMs;
+export async function stopsListening(kernel: Kernel, target: Identity, timeoutMs: number): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs;
   for (;;) {
     if (!(await isAlive(kernel, target))) return true;
     const listens = (await socketsServedBy(kernel, target)).some(
       ({ endpoint }) => endpoint.kind === 'inet' && endpoint.transport === 'tcp',
     );
     if (!listens) return true;
-    if (Date.now() >= deadline) return false;
+    if (performance.now() >= deadline) return false;
     await sleep(POLL_MS);
   }
 }
 
 /**
  * End a HAProxy that was started and is not to serve: soft stop first, since it shares the listening sockets and may
- * already have taken a client; killed only where it goes on listening.
+ * already have taken a client; killed only where it goes on listening. Of a master it is the workers that listen.
  */
-export async function endProcess(
-  env: Pick<ProofEnvironment, 'kernel' | 'haproxy'>,
-  process: ProcessInfo,
-): Promise<void> {
+export async function endProcess(env: Pick<ProofEnvironment, 'kernel' | 'haproxy'>, process: Identity): Promise<void> {
+  const workers = (await env.kernel.haproxyProcesses()).filter(({ ppid }) => ppid === process.pid);
   await env.haproxy.signal(process, 'SIGUSR1');
-  if (!(await stopsListening(env.kernel, process, 2000))) await env.haproxy.signal(process, 'SIGKILL');
+  for (const one of [...workers, process])
+    if (!(await stopsListening(env.kernel, one, 2000))) await env.haproxy.signal(one, 'SIGKILL');
 }

@@ -1,7 +1,7 @@
 /** What is no longer needed goes: old generations beyond the number to keep, and what a crash left half made. */
 import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { removeTree, stateWriteError } from './files.js';
+import { errnoOf, removeTree, stateWriteError } from './files.js';
 import { generationNumbers, lastGood, listGenerations, servingNumber } from './generations.js';
 import type { StateDir } from './state-dir.js';
 
@@ -34,17 +34,30 @@ export async function prune(state: StateDir, keep: number, protect: readonly num
 }
 
 /**
- * Remove what a Berth that died has left of generations that were being made or removed. The caller holds the lock, so
- * that nobody is making one.
+ * Remove what a Berth that died, or could not write any more, has left: generations that were being made or removed, and
+ * files written aside. The caller holds the lock, so that nobody is making one.
  * @returns the names removed, `.7.staging`
  */
 export async function sweep(state: StateDir): Promise<string[]> {
+  const generations = await removeThose(state.generations, /^\.\d+\.(staging|removing)$/);
+  // The agent notes what it has applied without the lock.
+  const aside = await removeThose(state.path, /^(?!applied\.json).*\.new$/);
+  return [...generations, ...aside, ...(await removeThose(state.run, /\.berth$/))];
+}
+
+/** The same for the files of one generation; one that does not exist has none. */
+export function sweepGeneration(state: StateDir, number: number): Promise<string[]> {
+  return removeThose(join(state.generations, String(number)), /\.new$/);
+}
+
+async function removeThose(directory: string, pattern: RegExp): Promise<string[]> {
   try {
-    const names = await readdir(state.generations);
-    const left = names.filter((name) => /^\.\d+\.(staging|removing)$/.test(name));
-    for (const name of left) await removeTree(join(state.generations, name));
+    const names = await readdir(directory);
+    const left = names.filter((name) => pattern.test(name));
+    for (const name of left) await removeTree(join(directory, name));
     return left;
   } catch (error) {
-    throw stateWriteError(error, 'remove what a crash left', state.generations);
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw stateWriteError(error, 'remove what a crash left', directory);
   }
 }

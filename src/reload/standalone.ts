@@ -1,6 +1,6 @@
 /** The switch in standalone mode: start the new HAProxy beside the old one, prove it, and only then retire the old one. */
 import { BerthError } from '../errors.js';
-import type { HAProxyCommand, ProcessInfo } from './env.js';
+import type { HAProxyCommand, ProcessInfo, StartedHAProxy } from './env.js';
 import type { ReloadContext } from './context.js';
 import { type Guard, type OldProcess, handOver } from './handover.js';
 import { describeProof, endProcess, isAlive, prove, resume, stopsListening } from './prove.js';
@@ -68,13 +68,12 @@ async function unseen({ kernel }: ReloadContext, { pid }: ProcessInfo): Promise<
 }
 
 async function startBeside(context: ReloadContext, input: SwitchInput): Promise<ProcessInfo> {
-  const { state, kernel } = context;
+  const { state } = context;
   const paths = handoverPaths(context, input.generation);
   const order = input.expected.flatMap(({ inodes }) => inodes);
   const started = await handOver(context, input.command, paths, input.old, input.guards, order);
-  await context.journal.append({ kind: 'started', pid: started.pid, startTicks: started.startTicks });
-  const process = await kernel.process(started.pid);
-  if (process?.startTicks === started.startTicks) return process;
+  const process = await registered(context, started);
+  if (process) return process;
   throw new BerthError(
     'BERTH_RELOAD_FAILED',
     `haproxy[${started.pid}] ended right after its start; see its log (state ${state.path})`,
@@ -82,6 +81,19 @@ async function startBeside(context: ReloadContext, input: SwitchInput): Promise<
       step: 'hand-over',
     },
   );
+}
+
+/** In the journal and in the kernel's table; where either cannot be told, what was started is ended at once. */
+async function registered(context: ReloadContext, started: StartedHAProxy): Promise<ProcessInfo | undefined> {
+  const { pid, startTicks } = started;
+  try {
+    await context.journal.append({ kind: 'started', pid, startTicks });
+    const process = await context.kernel.process(pid);
+    return process?.startTicks === startTicks ? process : undefined;
+  } catch (error) {
+    await endProcess(context, started);
+    throw error;
+  }
 }
 
 export function handoverPaths(context: Pick<ReloadContext, 'state'>, generation: number) {

@@ -28,9 +28,9 @@ export async function stop(host: HostContext, { hard = false }: { readonly hard?
     await context.haproxy.signal(target, hard ? 'SIGTERM' : 'SIGUSR1');
     rememberStop(context.state, running.worker.pid);
     await stopsListening(context.kernel, running.worker, STOP_MS);
-    const deadline = Date.now() + (hard ? STOP_MS : 0);
+    const deadline = performance.now() + (hard ? STOP_MS : 0);
     let ended = !(await isAlive(context.kernel, target));
-    while (!ended && Date.now() < deadline) {
+    while (!ended && performance.now() < deadline) {
       await sleep(POLL_MS);
       ended = !(await isAlive(context.kernel, target));
     }

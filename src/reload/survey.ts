@@ -22,7 +22,7 @@ export async function survey(kernel: Kernel, haproxy: HAProxy, namespaces: reado
  */
 export async function socketsServedBy(
   kernel: Kernel,
-  process: ProcessInfo,
+  process: Pick<ProcessInfo, 'pid' | 'startTicks'> & { readonly comm?: string },
   namespaces: readonly string[] = [],
 ): Promise<ServedSocket[]> {
   const held = kernel.socketsOf(process.pid);
@@ -31,7 +31,12 @@ export async function socketsServedBy(
     held,
     held.then((sockets) => kernel.unixListenersOf(process.pid, sockets)),
   ]);
-  const owner = (fd: number) => ({ pid: process.pid, fd, comm: process.comm, startTicks: process.startTicks });
+  const owner = (fd: number) => ({
+    pid: process.pid,
+    fd,
+    comm: process.comm ?? 'haproxy',
+    startTicks: process.startTicks,
+  });
   const inet = rows.flatMap((row): ServedSocket[] => {
     const fd = descriptors.get(row.inode)?.[0];
     if (fd === undefined || !isListener(row)) return [];
