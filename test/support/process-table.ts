@@ -13,10 +13,12 @@ export function namespaceInode(path: string): number | undefined {
   }
 }
 
-/** Processes whose main thread is in this namespace. */
-export function processesIn(inode: number): number[] {
+/** Processes whose main thread is in this namespace. @param first only pids from this one on */
+export function processesIn(inode: number, first = 1): number[] {
   return readdirSync('/proc').flatMap((name) =>
-    /^\d+$/.test(name) && namespaceInode(`/proc/${name}/ns/net`) === inode ? [Number(name)] : [],
+    /^\d+$/.test(name) && Number(name) >= first && namespaceInode(`/proc/${name}/ns/net`) === inode
+      ? [Number(name)]
+      : [],
   );
 }
 

@@ -4,12 +4,13 @@ import { dirname, join, relative, resolve } from 'node:path';
 import ts from 'typescript';
 
 /**
- * Transpile a module of src/ and all that it imports from there, into a directory of the project's own, so that packages
- * are found. @returns where a module stands now, and a function that removes everything
+ * Transpile modules, given by their place below src/ (`../test/support/load` is fine), and all that they import, into a
+ * directory of the project's own, so that packages are found. @returns where a module stands now, and a function that removes everything
  */
 export function transpile(...modules: readonly string[]): { path(module: string): string; remove(): void } {
   const root = resolve('src');
-  const out = resolve(`.cache/transpiled-${process.pid}-${Date.now()}`);
+  const top = resolve(`.cache/transpiled-${process.pid}-${Date.now()}`);
+  const out = join(top, 'src');
   const done = new Set<string>();
   const take = (file: string): void => {
     if (done.has(file) || !existsSync(file)) return;
@@ -22,6 +23,6 @@ export function transpile(...modules: readonly string[]): { path(module: string)
     for (const [, path] of text.matchAll(/from '(\.[^']+)\.js'/g)) take(resolve(dirname(file), `${path!}.ts`));
   };
   for (const module of modules) take(join(root, `${module}.ts`));
-  writeFileSync(join(out, 'package.json'), '{ "type": "module" }');
-  return { path: (module) => join(out, `${module}.js`), remove: () => rmSync(out, { recursive: true, force: true }) };
+  writeFileSync(join(top, 'package.json'), '{ "type": "module" }');
+  return { path: (module) => join(out, `${module}.js`), remove: () => rmSync(top, { recursive: true, force: true }) };
 }
