@@ -14,8 +14,6 @@ const MAIN = fileURLToPath(new URL('main.mjs', import.meta.url));
 const FLAGS = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
 /** For what comes before the first round, and for the one that has begun. */
 const MORE_SECONDS = 20;
-/** Of what a part said last, for its failure. */
-const KEPT_LINES = 12;
 
 /** @typedef {{ haproxy: string, short: boolean, rounds: number | undefined, directory: string }} Given */
 
@@ -66,15 +64,14 @@ export async function runPart(name, { haproxy, short, rounds, directory, until }
   const timer = setTimeout(end, limit);
   const leave = () => (end(), process.exit(130));
   for (const signal of SIGNALS) process.once(signal, leave);
-  /** @type {string[]} */
-  const said = [];
+  let error = '';
   createInterface(child.stderr).on('line', (line) => {
     process.stderr.write(`${line}\n`);
-    said.push(line);
-    if (said.length > KEPT_LINES) said.shift();
+    if (error === '' && /Error\b.*: /.test(line)) error = line.trim();
   });
   createInterface(child.stdout).on('line', (line) => {
     process.stdout.write(`${line}\n`);
+    if (!line.startsWith('{')) return;
     /** @type {Partial<Record<'row' | 'point' | 'answer', any>>} */
     const { row, point, answer } = JSON.parse(line);
     if (row) result.rows.push(row);
@@ -87,8 +84,8 @@ export async function runPart(name, { haproxy, short, rounds, directory, until }
   const took = performance.now() - begin;
   result.seconds = Math.round(took / 1000);
   if (status === 0) return result;
-  const error = said.find((line) => /Error: /.test(line)) ?? said.at(-1) ?? `ended with status ${status}`;
-  return { ...result, failure: took >= limit ? `ended after ${result.seconds} s` : error.trim() };
+  if (took >= limit) error = `ended after ${result.seconds} s`;
+  return { ...result, failure: error || `it ended with status ${status}` };
 }
 
 const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM']);

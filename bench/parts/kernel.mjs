@@ -19,40 +19,26 @@ export function probeLoop(/** @type {Bench} */ { baseline }, /** @type {number} 
 /** Guards against the bare loop of the same system calls, without connections and among many. */
 export async function probe(/** @type {Bench} */ bench) {
   const counts = [2000, bench.amount(60_000, 3000)];
-  /** @type {Record<string, number[]>} */
-  const times = {};
-  const measure = async (/** @type {string} */ where, /** @type {number} */ rounds) => {
+  /** @type {Record<string, number>} */
+  const alone = {};
+  const measure = async (/** @type {string} */ where) => {
     for (const count of counts) {
-      const some = await bench.inTurn(
-        { ours: () => berthOnce('probe', probed(count)), peer: () => probeLoop(bench, count) },
-        rounds,
-      );
-      (times[`${where} ours ${count}`] ??= []).push(...some.ours);
-      (times[`${where} peer ${count}`] ??= []).push(...some.peer);
+      const { ours, peer } = await bench.inTurn({
+        ours: () => berthOnce('probe', probed(count)),
+        peer: () => probeLoop(bench, count),
+      });
+      const details = {
+        'times as long as without': median(ours) / (alone[`ours ${count}`] ??= median(ours)),
+        'the same for C': median(peer) / (alone[`peer ${count}`] ??= median(peer)),
+      };
+      const name = `probe and guard ${count}${where}`;
+      bench.row({ name, ours, against: 'the same calls in C', peer, goal: 1.3, ...(where && { details }) });
     }
   };
-  await measure('alone', bench.rounds);
+  await measure('');
   const disperse = await crowd(bench.baseline, bench.amount(100_800, 200));
-  await measure('crowded', bench.rounds);
+  await measure(' among 100k connections');
   await disperse();
-  const of = (/** @type {string} */ key) => times[key] ?? [];
-  for (const where of ['alone', 'crowded']) {
-    for (const count of counts) {
-      const [ours, peer] = [of(`${where} ours ${count}`), of(`${where} peer ${count}`)];
-      const more = (/** @type {string} */ who) =>
-        median(of(`crowded ${who} ${count}`)) / median(of(`alone ${who} ${count}`));
-      bench.row({
-        name: `probe and guard ${count}${where === 'alone' ? '' : ' among 100k connections'}`,
-        ours,
-        against: 'the same calls in C',
-        peer,
-        goal: 1.3,
-        ...(where === 'alone'
-          ? {}
-          : { details: { 'times as long as without': more('ours'), 'the same for C': more('peer') } }),
-      });
-    }
-  }
 }
 
 const LISTEN = '0x400';
