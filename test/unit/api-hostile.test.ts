@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { connect, Socket } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Connections, MAX_CONNECTIONS } from '../../src/agent/server/limits.js';
+import { Connections, MAX_CONNECTIONS, Turns } from '../../src/agent/server/limits.js';
 import { FakeAgent, MEMBER, openApi, OTHER, type Api } from '../support/api.js';
 
 let api: Api;
@@ -268,7 +268,9 @@ describe('slow, many and silent', () => {
     const ended = sockets.map(
       (socket) => new Promise((resolve) => (socket.closed ? resolve(0) : socket.once('close', resolve))),
     );
-    await vi.waitFor(() => expect(sockets.filter((socket) => socket.closed)).toHaveLength(1000 - 128));
+    await vi.waitFor(() => expect(sockets.filter((socket) => socket.closed)).toHaveLength(1000 - 128), {
+      timeout: 20_000,
+    });
     api.peer = { ...OTHER, groups: [0] };
     expect((await api.ask('GET', '/v1/status')).status).toBe(200);
     api.peer = { pid: 1, uid: 0, gid: 0, groups: [] };
@@ -285,6 +287,42 @@ describe('slow, many and silent', () => {
     const taken = Array.from({ length: 2000 }, (_, at) => take(100_000 + at)).filter(Boolean).length;
     expect(taken).toBe(MAX_CONNECTIONS - 128);
     expect(connections.take(new Socket(), { role: 'owner' })).toBe(true);
+  });
+
+  it('a thousand requests at once on one connection: few are begun, and it is ended', async () => {
+    api = await openApi();
+    api.peer = MEMBER;
+    await raw('GET /v1/conflicts HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000));
+    expect(api.agent.asked.length).toBeLessThanOrEqual(16);
+    await alive();
+  });
+
+  it('the questions of one user wait for his own, and those of who has gone are not begun', async () => {
+    const turns = new Turns();
+    const caller = { role: 'reader', peer: OTHER } as const;
+    const begun: number[] = [];
+    const ends: (() => void)[] = [];
+    const work = (at: number) => () => {
+      begun.push(at);
+      return new Promise<string>((resolve) => ends.push(() => resolve('done')));
+    };
+    const gone = new Set([9]);
+    const all = Array.from({ length: 12 }, (_, at) => turns.take(caller, () => gone.has(at), work(at), 'gone'));
+    await vi.waitFor(() => expect(begun).toHaveLength(8));
+    await expect(
+      turns.take(
+        { role: 'owner' },
+        () => false,
+        () => Promise.resolve('root'),
+        '',
+      ),
+    ).resolves.toBe('root');
+    for (let at = 0; at < 11; at += 1) {
+      await vi.waitFor(() => expect(ends.length).toBeGreaterThan(at));
+      ends[at]?.();
+    }
+    expect(await Promise.all(all)).toEqual(all.map((_, at) => (at === 9 ? 'gone' : 'done')));
+    expect(begun).not.toContain(9);
   });
 
   it('a defect of the agent is an answer, and says nothing of its files', async () => {

@@ -8,6 +8,7 @@ import type { Agent, AgentEvent, Instance } from '../contract.js';
 import { permit, type Caller } from './access.js';
 import type { EventStreams } from './event-stream.js';
 import { answerOf, errorAnswer, type Answer, type Job, type Jobs } from './jobs.js';
+import type { Turns } from './limits.js';
 import { check, parseJson, parseQuery, readBody } from './parse.js';
 import { eventsQuery } from './requests.js';
 import type { Call, Route } from './route.js';
@@ -17,6 +18,7 @@ export interface Parts {
   readonly agent: Agent;
   readonly callerOf: (socket: Socket) => Caller;
   readonly jobs: Jobs;
+  readonly turns: Turns;
   readonly streams: EventStreams;
   readonly maxBodyBytes: number;
   /** Prometheus' text, with its content type. */
@@ -117,7 +119,11 @@ async function serve(parts: Parts, route: Route, context: Ctx, caller: Caller): 
   // Routes of the agent as a whole never look at it.
   const instance = route.of === 'instance' ? instanceOf(agent, wanted) : (undefined as unknown as Instance);
   const call = (observer: Call['observer']): Call => ({ agent, instance, caller, query, body, observer });
-  if (route.kind !== 'run') return json(await answerOf(() => route.run(call(() => undefined))));
+  if (route.kind !== 'run') {
+    const { incoming } = context.env;
+    const work = () => answerOf(() => route.run(call(() => undefined)));
+    return json(await parts.turns.take(caller, () => incoming.socket.destroyed, work, { status: 503, body: '' }));
+  }
   const key = idempotencyKey(context.req.header('idempotency-key'), caller);
   const demand = `${route.path}\n${instance.name}\n${text}`;
   const job = parts.jobs.run(key, demand, (observer) => route.run(call(observer)));

@@ -1,4 +1,5 @@
 /** What one caller may cost the others. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { BerthError } from '../../errors.js';
 import type { Caller } from './access.js';
@@ -9,6 +10,10 @@ export const MAX_CONNECTIONS = 1024;
 const KEPT_FOR_OWNER = 128;
 /** Connections at once of one uid that is not root's; of the TCP listener together. */
 export const MAX_CONNECTIONS_EACH = 128;
+/** Questions of one caller that are worked on at once; what is asked beyond that waits for its turn. */
+const QUESTIONS_AT_ONCE = 8;
+/** Requests of one connection that wait for their answers. */
+const MAX_PIPELINED = 16;
 /** Bare endpoints in one request: all ports of one address, for those who may act. */
 const MAX_ENDPOINTS = 65_536;
 const MAX_ENDPOINTS_READERS = 4096;
@@ -35,9 +40,9 @@ export class Connections {
   #all = 0;
 
   /** False where this caller, or all but the owner together, have enough of them. */
-  take(socket: Socket, { role, peer }: Caller): boolean {
-    if (role === 'owner') return true;
-    const key = peer ? `uid ${peer.uid}` : role;
+  take(socket: Socket, caller: Caller): boolean {
+    if (caller.role === 'owner') return true;
+    const key = keyOf(caller);
     const count = this.#count.get(key) ?? 0;
     if (count >= MAX_CONNECTIONS_EACH || this.#all >= MAX_CONNECTIONS - KEPT_FOR_OWNER) return false;
     this.#count.set(key, count + 1);
@@ -48,6 +53,53 @@ export class Connections {
       if (left === 0) this.#count.delete(key);
       else this.#count.set(key, left);
     });
+    return true;
+  }
+}
+
+const keyOf = ({ role, peer }: Caller): string => (peer ? `uid ${peer.uid}` : role);
+
+interface Line {
+  busy: number;
+  readonly waiting: (() => void)[];
+}
+
+/** A caller's questions wait for his own, so that a thousand at once of one do not keep the others, or a reload, waiting. */
+export class Turns {
+  readonly #lines = new Map<string, Line>();
+
+  /** @param gone is there nobody any more to answer; then `work` is not begun, and `otherwise` is the result */
+  async take<T>(caller: Caller, gone: () => boolean, work: () => Promise<T>, otherwise: T): Promise<T> {
+    if (caller.role === 'owner') return work();
+    const key = keyOf(caller);
+    const line = this.#lines.get(key) ?? { busy: 0, waiting: [] };
+    this.#lines.set(key, line);
+    if (line.busy >= QUESTIONS_AT_ONCE) await new Promise<void>((resolve) => line.waiting.push(resolve));
+    else line.busy += 1;
+    try {
+      return gone() ? otherwise : await work();
+    } finally {
+      const next = line.waiting.shift();
+      if (next) next();
+      else line.busy -= 1;
+      if (line.busy === 0) this.#lines.delete(key);
+    }
+  }
+}
+
+/** Node begins every request that has come, however many wait for their answers. */
+export class Pipelines {
+  readonly #waiting = new WeakMap<Socket, number>();
+
+  /** False where its connection has too many that wait; the connection is ended then. */
+  take({ socket }: IncomingMessage, response: ServerResponse): boolean {
+    const waiting = (this.#waiting.get(socket) ?? 0) + 1;
+    if (waiting > MAX_PIPELINED) {
+      socket.destroy();
+      return false;
+    }
+    this.#waiting.set(socket, waiting);
+    response.once('close', () => this.#waiting.set(socket, (this.#waiting.get(socket) ?? 1) - 1));
     return true;
   }
 }

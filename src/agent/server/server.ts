@@ -9,7 +9,7 @@ import { groupId, roleOf, type Caller, type Peer } from './access.js';
 import { application, unreadable, type Parts } from './app.js';
 import { EventStreams } from './event-stream.js';
 import { Jobs } from './jobs.js';
-import { Connections, MAX_CONNECTIONS } from './limits.js';
+import { Connections, MAX_CONNECTIONS, Pipelines, Turns } from './limits.js';
 import { listenOn } from './socket.js';
 
 export type { Peer } from './access.js';
@@ -53,6 +53,7 @@ export async function startServer(agent: Agent, options: ServerOptions): Promise
     agent,
     callerOf: (socket) => (socket as Known)[CALLER] ?? NOBODY,
     jobs: new Jobs(),
+    turns: new Turns(),
     streams,
     maxBodyBytes: settings.maxBodyBytes,
     ...(options.metrics ? { metrics: options.metrics } : {}),
@@ -64,8 +65,11 @@ export async function startServer(agent: Agent, options: ServerOptions): Promise
     errorHandler: unreadable,
   });
   const connections = new Connections();
+  const pipelines = new Pipelines();
   const open = (callerOf: (socket: Socket) => Caller): HttpServer => {
-    const server = httpServer(settings.requestTimeoutMs, (request, response) => void handle(request, response));
+    const server = httpServer(settings.requestTimeoutMs, (request, response) => {
+      if (pipelines.take(request, response)) void handle(request, response);
+    });
     server.prependListener('connection', (socket: Known) => {
       const caller = callerOf(socket);
       socket[CALLER] = caller;
