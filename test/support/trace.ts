@@ -8,6 +8,8 @@ export interface TracedBind {
   readonly address: string;
   /** 0 for a unix socket. */
   readonly port: number;
+  /** File and line of the trace: the order of the list is nobody's. */
+  readonly at: string;
 }
 
 /** The binary, with its starts (not `-c`, not `-vv`) under strace(1), which stays with all that they fork. */
@@ -17,14 +19,17 @@ export function traceStarts(lab: Lab, binary: string): { readonly wrapper: strin
   chmodSync(wrapper, 0o755);
   const binds = () => {
     const files = readdirSync(lab.directory).filter((name) => name.startsWith('trace.'));
-    const calls = files.flatMap((name) => readFileSync(lab.path(name), 'utf8').split('\n'));
+    const calls = files.flatMap((name) => {
+      const lines = readFileSync(lab.path(name), 'utf8').split('\n');
+      return lines.map((call, line) => ({ call, at: `${name}:${line}` }));
+    });
     // That it saw the listeners come up proves that it looked.
-    expect(calls.filter((call) => call.includes(' listen(')).length).toBeGreaterThan(0);
-    return calls.flatMap((call): TracedBind[] => {
+    expect(calls.filter(({ call }) => call.includes(' listen(')).length).toBeGreaterThan(0);
+    return calls.flatMap(({ call, at }): TracedBind[] => {
       const inet = / bind\(.*sin6?_port=htons\((\d+)\).*"([^"]+)"/.exec(call);
-      if (inet) return [{ address: inet[2] ?? '', port: Number(inet[1]) }];
+      if (inet) return [{ address: inet[2] ?? '', port: Number(inet[1]), at }];
       const unix = / bind\(.*sun_path="([^"]+)"/.exec(call);
-      return unix ? [{ address: unix[1] ?? '', port: 0 }] : [];
+      return unix ? [{ address: unix[1] ?? '', port: 0, at }] : [];
     });
   };
   return { wrapper, binds };
