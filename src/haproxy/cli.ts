@@ -9,6 +9,8 @@ export interface AskOptions {
   readonly signal?: AbortSignal;
   /** The answer is also complete at an empty line: the masters of 2.2 and 3.2 may keep the connection open after it. */
   readonly untilEmptyLine?: boolean;
+  /** A longer answer is an error; 64 MiB where not given. */
+  readonly mostBytes?: number;
 }
 
 /**
@@ -28,6 +30,7 @@ export function ask(path: string, command: string, options: AskOptions): Promise
       ),
     );
   }
+  const { mostBytes = ANSWER_LIMIT } = options;
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -56,7 +59,7 @@ export function ask(path: string, command: string, options: AskOptions): Promise
     socket.on('data', (chunk) => {
       chunks.push(chunk);
       size += chunk.length;
-      if (size > ANSWER_LIMIT) fail(`answered with more than ${ANSWER_LIMIT} bytes`);
+      if (size > mostBytes) fail(`answered with more than ${mostBytes} bytes: it is not HAProxy's`);
       else if (options.untilEmptyLine && endsWithEmptyLine(chunks)) finish();
     });
     socket.on('end', finish);
@@ -96,7 +99,7 @@ export interface StatsIdentity {
 
 /** @throws BERTH_HAPROXY_SOCKET where the socket's owner is not HAProxy. */
 export async function statsIdentity(path: string, timeoutMs: number): Promise<StatsIdentity> {
-  const answer = await ask(path, 'show info', { timeoutMs });
+  const answer = await ask(path, 'show info', { timeoutMs, mostBytes: 1 << 20 });
   const fields = new Map(
     answer.split('\n').flatMap((line): [string, string][] => {
       const colon = line.indexOf(': ');
