@@ -25,7 +25,7 @@ struct Ended : Completion {
 Napi::Value watchExit(const Info& info) {
   Args in(info);
   int pid = in.integer(0);
-  auto ticks = static_cast<uint64_t>(in.number(1));
+  auto ticks = in.count(1);
   bool reap = in.flag(2);
   if (in.bad()) return info.Env().Undefined();
   Instance* instance = Instance::of(info.Env());
@@ -51,7 +51,7 @@ Napi::Value watchExit(const Info& info) {
 // unwatchExit(watch): its promise becomes null, unless the process has ended already
 Napi::Value unwatchExit(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   if (!in.bad()) Instance::of(info.Env())->exits->unwatch(id);
   return info.Env().Undefined();
 }

@@ -45,7 +45,7 @@ Napi::Value openNamespace(const Info& info) {
 // closeNamespace(id): Promise<void>, after all jobs before it
 Napi::Value closeNamespace(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   if (in.bad()) return info.Env().Undefined();
   Instance* instance = Instance::of(info.Env());
   return instance->run<Done>(
@@ -90,7 +90,7 @@ Result<ProbeAnswers> probeAll(const std::vector<std::string>& addresses, const s
 // probe(id, addresses, devices, packed, keep, asHAProxy): Promise<{ words, syscalls }>
 Napi::Value probeCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   auto addresses = in.texts(1);
   auto devices = in.texts(2);
   auto packed = in.elements<uint32_t>(3, napi_uint32_array);
@@ -115,10 +115,10 @@ Napi::Value probeCall(const Info& info) {
 // sockets(id, udp, states, ports | null, source): Promise<{ rows, devices, fromProc }>
 Napi::Value socketsCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   SocketQuery query;
   query.udp = in.flag(1);
-  query.states = static_cast<uint32_t>(in.number(2));
+  query.states = in.word(2);
   query.byPort = !in.missing(3);
   if (query.byPort) query.ports = in.elements<uint16_t>(3, napi_uint16_array);
   query.source = static_cast<TableSource>(in.integer(4));
@@ -132,7 +132,7 @@ Napi::Value socketsCall(const Info& info) {
 // unixListeners(id): Promise<(inode | abstract | path)[]>
 Napi::Value unixListenersCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   if (in.bad()) return info.Env().Undefined();
   return Instance::of(info.Env())
       ->run<std::vector<UnixListener>>(
@@ -151,13 +151,13 @@ Napi::Value unixListenersCall(const Info& info) {
 // destroySocket(id, udp, v6, local, localPort, remote, remotePort, device, cookie): Promise<void>
 Napi::Value destroyCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   Endpoint local, remote;
   local.udp = in.flag(1);
   local.v6 = remote.v6 = in.flag(2);
   std::string localAddress = in.text(3), remoteAddress = in.text(5);
-  local.port = static_cast<uint16_t>(in.number(4));
-  remote.port = static_cast<uint16_t>(in.number(6));
+  local.port = in.port(4);
+  remote.port = in.port(6);
   local.device = in.text(7);
   uint64_t cookie = std::strtoull(in.text(8).c_str(), nullptr, 10);
   if (in.bad()) return info.Env().Undefined();

@@ -10,7 +10,7 @@ using Words = std::vector<uint32_t>;
 // holders(id, inodes, hints): Promise<Uint32Array> of (inode, pid, fd)
 Napi::Value holders(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   auto inodes = in.elements<uint32_t>(1, napi_uint32_array);
   auto hints = in.elements<int32_t>(2, napi_int32_array);
   if (in.bad()) return info.Env().Undefined();
@@ -26,7 +26,7 @@ Napi::Value holders(const Info& info) {
 // socketsOf(id, pid): Promise<Uint32Array> of (inode, pid, fd)
 Napi::Value socketsOfCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   int pid = in.integer(1);
   if (in.bad()) return info.Env().Undefined();
   return Instance::of(info.Env())
@@ -36,7 +36,7 @@ Napi::Value socketsOfCall(const Info& info) {
 // processesNamed(id, comm): Promise<Int32Array>
 Napi::Value processesNamedCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   std::string comm = in.text(1);
   if (in.bad()) return info.Env().Undefined();
   return Instance::of(info.Env())
@@ -48,9 +48,9 @@ Napi::Value processesNamedCall(const Info& info) {
 // duplicate(id, pid, startTicks, inodes): Promise<Uint32Array> of (inode, descriptor)
 Napi::Value duplicateCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   int pid = in.integer(1);
-  auto ticks = static_cast<uint64_t>(in.number(2));
+  auto ticks = in.count(2);
   auto inodes = in.elements<uint32_t>(3, napi_uint32_array);
   if (in.bad()) return info.Env().Undefined();
   return Instance::of(info.Env())
@@ -63,11 +63,11 @@ Napi::Value duplicateCall(const Info& info) {
 // share(id, pid, startTicks, fd, inode): Promise<void>
 Napi::Value shareCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   int pid = in.integer(1);
-  auto ticks = static_cast<uint64_t>(in.number(2));
+  auto ticks = in.count(2);
   int fd = in.integer(3);
-  auto inode = static_cast<uint32_t>(in.number(4));
+  auto inode = in.word(4);
   if (in.bad()) return info.Env().Undefined();
   return runPlain(info, id, [=] { return shareSocket(pid, ticks, fd, inode); });
 }
@@ -75,7 +75,7 @@ Napi::Value shareCall(const Info& info) {
 // getsocks(id, path, timeoutMs): Promise<Int32Array>
 Napi::Value getsocksCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   std::string path = in.text(1);
   int timeout = in.integer(2);
   if (in.bad()) return info.Env().Undefined();
@@ -88,7 +88,7 @@ Napi::Value getsocksCall(const Info& info) {
 // bindUnix(id, path): Promise<descriptor>
 Napi::Value bindUnixCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   std::string path = in.text(1);
   if (in.bad()) return info.Env().Undefined();
   return Instance::of(info.Env())
@@ -101,7 +101,7 @@ Napi::Value bindUnixCall(const Info& info) {
 Napi::Value serveSockets(const Info& info) {
   Args in(info);
   std::string path = in.text(0);
-  auto uid = static_cast<uint32_t>(in.number(1));
+  auto uid = in.word(1);
   auto descriptors = in.elements<int32_t>(2, napi_int32_array);
   auto namespaces = in.texts(3);
   auto devices = in.texts(4);
@@ -122,7 +122,7 @@ Napi::Value serveSockets(const Info& info) {
 // serverServed(server): how many askers got all
 Napi::Value serverServed(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   if (in.bad()) return info.Env().Undefined();
   auto& servers = Instance::of(info.Env())->servers;
   auto found = servers.find(id);
@@ -132,7 +132,7 @@ Napi::Value serverServed(const Info& info) {
 // stopServer(server): how many askers got all
 Napi::Value stopServer(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   if (in.bad()) return info.Env().Undefined();
   auto& servers = Instance::of(info.Env())->servers;
   auto found = servers.find(id);
@@ -155,7 +155,7 @@ Napi::Value closeDescriptors(const Info& info) {
 // readSysctl(id, path): Promise<string>
 Napi::Value readSysctlCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   std::string path = in.text(1);
   if (in.bad()) return info.Env().Undefined();
   return Instance::of(info.Env())
@@ -167,9 +167,9 @@ Napi::Value readSysctlCall(const Info& info) {
 // writeSysctl(id, path, text, offset): Promise<void>, one write(2)
 Napi::Value writeSysctlCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   std::string path = in.text(1), text = in.text(2);
-  auto offset = static_cast<int64_t>(in.number(3));
+  auto offset = static_cast<int64_t>(in.count(3));
   if (in.bad()) return info.Env().Undefined();
   return runPlain(info, id, [=] { return writeSysctl(path, text, offset); });
 }
@@ -177,7 +177,7 @@ Napi::Value writeSysctlCall(const Info& info) {
 // syncFileSystem(id, path): Promise<void>
 Napi::Value syncCall(const Info& info) {
   Args in(info);
-  auto id = static_cast<uint32_t>(in.number(0));
+  auto id = in.word(0);
   std::string path = in.text(1);
   if (in.bad()) return info.Env().Undefined();
   return runPlain(info, id, [path] { return syncFileSystem(path); });
@@ -187,7 +187,7 @@ Napi::Value syncCall(const Info& info) {
 Napi::Value signalCall(const Info& info) {
   Args in(info);
   int pid = in.integer(0);
-  auto ticks = static_cast<uint64_t>(in.number(1));
+  auto ticks = in.count(1);
   int signo = in.integer(2);
   if (in.bad()) return info.Env().Undefined();
   Result<bool> sent = signalProcess(pid, ticks, signo);

@@ -4,8 +4,10 @@
 
 #include <napi.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <memory>
 
@@ -21,22 +23,20 @@ class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info) : info_(info) {}
 
-  double number(size_t i) {
-    return expect(i, info_[i].IsNumber(), "a number") ? info_[i].As<Napi::Number>().DoubleValue() : 0;
-  }
-  int32_t integer(size_t i) { return static_cast<int32_t>(number(i)); }
+  // Whole numbers of their type; neither NaN nor a fraction has one to be cast to.
+  int32_t integer(size_t i) { return whole<int32_t>(i, "a whole number of 32 bits"); }
+  uint32_t word(size_t i) { return whole<uint32_t>(i, "a whole number of 32 bits, not negative"); }
+  uint16_t port(size_t i) { return whole<uint16_t>(i, "a port"); }
+  // As far as JavaScript counts exactly.
+  uint64_t count(size_t i) { return whole<uint64_t>(i, "a whole number, not negative", 9007199254740991); }
   bool flag(size_t i) { return expect(i, info_[i].IsBoolean(), "a boolean") && info_[i].As<Napi::Boolean>().Value(); }
-  std::string text(size_t i) {
-    return expect(i, info_[i].IsString(), "a string") ? info_[i].As<Napi::String>().Utf8Value() : "";
-  }
+  std::string text(size_t i) { return text(i, info_[i], "a string without NUL"); }
   std::vector<std::string> texts(size_t i) {
     std::vector<std::string> result;
     if (!expect(i, info_[i].IsArray(), "an array of strings")) return result;
     Napi::Array array = info_[i].As<Napi::Array>();
-    for (uint32_t n = 0; n < array.Length(); n++) {
-      Napi::Value item = array.Get(n);
-      if (!expect(i, item.IsString(), "an array of strings")) return result;
-      result.push_back(item.As<Napi::String>().Utf8Value());
+    for (uint32_t n = 0; n < array.Length() && !bad_; n++) {
+      result.push_back(text(i, array.Get(n), "an array of strings without NUL"));
     }
     return result;
   }
@@ -55,9 +55,23 @@ class Args {
   bool bad() const { return bad_; }
 
  private:
+  template <typename T>
+  T whole(size_t i, const char* what, double most = static_cast<double>(std::numeric_limits<T>::max())) {
+    double value = info_[i].IsNumber() ? info_[i].As<Napi::Number>().DoubleValue() : NAN;
+    bool fits = value >= static_cast<double>(std::numeric_limits<T>::min()) && value <= most &&
+                value == std::trunc(value);
+    return expect(i, fits, what) ? static_cast<T>(value) : T{};
+  }
+  // The kernel's strings end at a NUL: a path with one would be another path.
+  std::string text(size_t i, Napi::Value value, const char* what) {
+    std::string result = value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+    return expect(i, value.IsString() && result.find('\0') == std::string::npos, what) ? result : std::string();
+  }
   bool expect(size_t i, bool fits, const char* what) {
     if (!fits && !bad_) {
       bad_ = true;
+      // A getter of the argument's own may have thrown: another error on top of it would end the process.
+      if (info_.Env().IsExceptionPending()) return false;
       Napi::TypeError::New(info_.Env(), "argument " + std::to_string(i + 1) + " must be " + what)
           .ThrowAsJavaScriptException();
     }

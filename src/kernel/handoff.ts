@@ -40,7 +40,7 @@ export function closeDescriptors(descriptors: readonly Descriptor[]): void {
 
 /**
  * The listening sockets of the process behind a stats socket with `expose-fd listeners` (HAProxy src/cli.c _getsocks).
- * @throws BERTH_HAPROXY_SOCKET where it is silent, or answers as no HAProxy does.
+ * @throws BERTH_TIMEOUT where it is silent, BERTH_HAPROXY_SOCKET where it answers as no HAProxy does.
  */
 export async function getsocks(id: NamespaceId, path: string, timeoutMs: number): Promise<Descriptor[]> {
   try {
