@@ -14,8 +14,9 @@ namespace berth {
 
 namespace {
 
-// HAProxy itself gives up after one second without an answer, so no asker may keep the next one waiting longer.
+// HAProxy itself gives up after one second without an answer: who has not asked by then is not HAProxy.
 constexpr int kAnswerTimeoutMs = 900;
+constexpr size_t kAtOnce = 64;
 
 }  // namespace
 
@@ -66,24 +67,56 @@ void HandoffServer::run() {
   ::pthread_setname_np(::pthread_self(), "berth-handoff");
   for (;;) {
     pollfd watched[2] = {{listener_.get(), POLLIN, 0}, {cancel_.get(), POLLIN, 0}};
-    if (::poll(watched, 2, -1) < 0 && errno != EINTR) return;
-    if (watched[1].revents) return;
-    if (watched[0].revents) answer();
+    if ((::poll(watched, 2, -1) < 0 && errno != EINTR) || watched[1].revents) break;
+    if (watched[0].revents) admit();
   }
+  forget(true);
 }
 
-void HandoffServer::answer() {
-  UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!peer) {
-    // No descriptor left: the asker stays in the backlog, so pause instead of spinning.
+void HandoffServer::admit() {
+  forget(false);
+  // No descriptor left, or too many at once: the asker stays in the backlog, so pause instead of spinning.
+  auto pause = [this] {
     pollfd cancel{cancel_.get(), POLLIN, 0};
-    if (errno == EMFILE || errno == ENFILE) ::poll(&cancel, 1, 10);
-    return;
-  }
+    ::poll(&cancel, 1, 10);
+  };
+  if (talks_.size() >= kAtOnce) return pause();
+  UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!peer) return errno == EMFILE || errno == ENFILE ? pause() : void();
   Result<Credentials> credentials = peerCredentials(peer.get());
   if (!credentials.ok() || (credentials.value.uid != 0 && credentials.value.uid != uid_)) return;
-  Failure why = answerAsker(peer.get(), sockets_, kAnswerTimeoutMs, cancel_.get());
+  talks_.emplace_back();
+  Talk* talk = &talks_.back();
+  talk->server = this;
+  talk->peer = std::move(peer);
+  auto body = [](void* its) -> void* {
+    auto* talk = static_cast<Talk*>(its);
+    talk->server->answer(talk);
+    return nullptr;
+  };
+  // pthread_create(3), because it returns its failure (TasksMax=, ulimit -u): then this thread answers.
+  if (::pthread_create(&talk->thread, nullptr, body, talk) == 0) return;
+  answer(talk);
+  talks_.pop_back();
+}
+
+void HandoffServer::answer(Talk* talk) {
+  Failure why = answerAsker(talk->peer.get(), sockets_, kAnswerTimeoutMs, cancel_.get());
   if (!why) served_++;
+  talk->peer.reset();
+  talk->over = true;
+}
+
+// Joins the talks that are over, or all: those at work are cancelled.
+void HandoffServer::forget(bool all) {
+  for (auto talk = talks_.begin(); talk != talks_.end();) {
+    if (!all && !talk->over) {
+      ++talk;
+      continue;
+    }
+    ::pthread_join(talk->thread, nullptr);
+    talk = talks_.erase(talk);
+  }
 }
 
 }  // namespace berth

@@ -2,10 +2,13 @@
 // No Node header.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -40,8 +43,8 @@ class NamespaceThread {
   std::thread thread_;
 };
 
-// Serves `_getsocks` on a unix socket, one asker after the other, to root and one other user. The descriptors stay the
-// caller's and must stay open until stop.
+// Serves `_getsocks` on a unix socket to root and one other user, each asker on a thread of its own: one that is silent
+// keeps nobody waiting. The descriptors stay the caller's and must stay open until stop.
 class HandoffServer {
  public:
   ~HandoffServer() { stop(); }
@@ -51,9 +54,17 @@ class HandoffServer {
   uint32_t served() const { return served_; }
 
  private:
+  struct Talk {
+    HandoffServer* server;
+    UniqueFd peer;
+    pthread_t thread{};
+    std::atomic<bool> over{false};
+  };
   Failure open();
   void run();
-  void answer();
+  void admit();
+  void answer(Talk* talk);
+  void forget(bool all);
 
   std::string path_;
   uint32_t uid_ = 0;
@@ -63,6 +74,7 @@ class HandoffServer {
   uint64_t device_ = 0;
   uint64_t inode_ = 0;
   std::atomic<uint32_t> served_{0};
+  std::list<Talk> talks_;  // of the server's thread
   std::thread thread_;
 };
 
