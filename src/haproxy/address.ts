@@ -179,8 +179,10 @@ export function parseBareEndpoint(text: string): InetEndpoint[] {
       : inetAddress(match[2] ?? '', 0, match[1] === 'udp' ? 'udp' : 'tcp', false, { major: 3, minor: 0 });
   if (parsed?.kind !== 'inet') {
     const why =
-      parsed === undefined ? '' : `: ${parsed.kind === 'error' ? parsed.message : 'it needs an address, not a name'}`;
-    throw new BerthError('BERTH_USAGE', `'${text}' is no endpoint${why}`, {
+      parsed === undefined
+        ? ''
+        : `: ${parsed.kind === 'error' ? parsed.message.slice(0, 200) : 'it needs an address, not a name'}`;
+    throw new BerthError('BERTH_USAGE', `'${text.slice(0, 200)}' is no endpoint${why}`, {
       step: 'read',
       advice:
         'Write it as tcp:ADDRESS:PORT or udp:ADDRESS:PORT, with [ ] around an IPv6 address, FIRST-LAST for a range',

@@ -6,7 +6,7 @@ import { parseAddress, type InetAddress } from './address.js';
 import { readGlobal, type Global } from './binds-global.js';
 import { countShards, readBindOptions, type BindOptions } from './binds-options.js';
 import type { Configuration, ConfigurationLine, Section } from './config.js';
-import { syntaxError } from './config-errors.js';
+import { configError, syntaxError } from './config-errors.js';
 import { expandVariables } from './environment.js';
 
 /**
@@ -26,6 +26,9 @@ export function readListeners(configuration: Configuration): Listeners {
     warnings: [...configuration.warnings, ...global.warnings, ...reader.warnings],
   };
 }
+
+/** fs.nr_open, where nobody has raised it: a line of ranges must not cost all memory before anybody counts. */
+const MOST_BINDS = 1_048_576;
 
 /** Whether a proxy is disabled; a text says why only the binary knows. */
 type Disabled = boolean | string;
@@ -165,6 +168,11 @@ class BindReader {
       }
       if (address.quic && this.global.noQuic) continue;
       const sockets = this.#shards(options, place);
+      const ports = address.last - address.first + 1;
+      if (this.binds.length + ports > MOST_BINDS) {
+        const message = `the configuration asks for more than ${MOST_BINDS} listeners, more than a process can have open`;
+        throw configError('BERTH_CONFIG_TOO_LARGE', place, message, 'Narrow the ranges of ports');
+      }
       for (let port = address.first; port <= address.last; port++) {
         const endpoint = inetEndpoint(address, port, options);
         const asked = address.quic ? 'quic' : origin;

@@ -28,7 +28,9 @@ const SECTION_KINDS: ReadonlySet<string> = new Set(
  * Throws BERTH_CONFIG_UNREADABLE, _EMPTY, _TOO_LARGE and _SYNTAX, the last with file and line, where no HAProxy would read on.
  */
 export function readConfiguration(sources: readonly string[], options: ReadOptions): Configuration {
-  return new Reader(options).read(sources);
+  const first = new Reader(options);
+  const configuration = first.read(sources);
+  return first.readsAgain ? new Reader(options, first).read(sources) : configuration;
 }
 
 interface OpenSection extends Section {
@@ -41,19 +43,44 @@ class Reader {
   readonly #sections: OpenSection[] = [];
   readonly #warnings: (SourcePlace & { readonly message: string })[] = [];
   #localPeer: string;
+  #globalsCount = false;
   #defaultPath: 'current' | 'config' | 'parent' | 'origin' = 'current';
   #origin = '';
   #base = '';
 
-  constructor(private readonly options: ReadOptions) {
+  constructor(
+    private readonly options: ReadOptions,
+    /** The first of two readings. */
+    private readonly before?: Reader,
+  ) {
     this.#workingDirectory = resolve(options.workingDirectory ?? '.');
-    this.#localPeer = options.localPeer ?? hostname();
-    this.#environment = new Environment(options.environment);
+    this.#localPeer = before === undefined ? (options.localPeer ?? hostname()) : before.#localPeer;
+    // A worker gets the environment that its master was started with.
+    this.#environment =
+      before === undefined || before.#isMaster() ? new Environment(options.environment) : before.#environment;
     this.#environment.set('HAPROXY_LOCALPEER', this.#localPeer);
     const { major, minor, text } = options.version;
     if (options.environment.HAPROXY_STARTUP_VERSION === undefined)
       this.#environment.set('HAPROXY_STARTUP_VERSION', text);
     if (major > 2 || minor >= 8) this.#environment.set('HAPROXY_BRANCH', `${major}.${minor}`);
+  }
+
+  /**
+   * HAProxy 3.1 and later read everything twice, the first time for `global` alone (MODE_DISCOVERY in haproxy.c): a `setenv`
+   * at the very end holds from the beginning, in a standalone process.
+   */
+  get readsAgain(): boolean {
+    return this.#discovers && this.#globalsCount;
+  }
+
+  get #discovers(): boolean {
+    const { major, minor } = this.options.version;
+    return this.before === undefined && (major > 3 || (major === 3 && minor >= 1));
+  }
+
+  #isMaster(): boolean {
+    const inGlobal = this.#sections.filter(({ kind }) => kind === 'global').flatMap(({ lines }) => lines);
+    return inGlobal.some(({ keyword }) => keyword === 'master-worker');
   }
 
   read(sources: readonly string[]): Configuration {
@@ -179,10 +206,14 @@ class Reader {
   /** What of `global` changes how the rest is read. */
   #global(words: readonly string[], place: SourcePlace, doubt: string | undefined): void {
     const [keyword, argument = ''] = words;
-    if (this.#environment.apply(words, doubt)) return;
+    if (this.#environment.apply(words, doubt)) {
+      this.#globalsCount = true;
+      return;
+    }
     if (keyword === 'localpeer' && argument !== '' && this.options.localPeer === undefined) {
       // HAProxy warns that it is too late behind a section of peers, and goes on with the name that it has.
-      if (this.#sections.some(({ kind }) => kind === 'peers')) return;
+      if (!this.#discovers && this.#sections.some(({ kind }) => kind === 'peers')) return;
+      this.#globalsCount = true;
       this.#localPeer = argument;
       this.#environment.set('HAPROXY_LOCALPEER', argument);
     } else if (keyword === 'default-path') {

@@ -367,6 +367,27 @@ export const CORPUS: readonly Case[] = [
     config: `global\n  setenv P 8238\n${DEFAULTS}listen a\n  bind :$P\nglobal\n  setenv P 8239\nlisten b\n  bind ":$P"\n`,
   },
   {
+    name: 'environment of the end',
+    environment: { A: '10.9.0.1', B: '10.9.0.2' },
+    config: `${lines('bind "$A:8400"', 'bind "$B:8401"')}peers p\n  peer me 10.9.0.1:8402\nglobal\n  setenv A 10.9.0.3\n  unsetenv UNUSED\n`,
+  },
+  {
+    name: 'environment of the end, in master-worker mode',
+    since: '2.6',
+    config: `${globals(['master-worker'], 'bind "$' + '{NOPE-10.9.0.1}:8403"')}global\n  setenv NOPE 10.9.0.3\n`,
+  },
+  {
+    name: 'localpeer of the end',
+    since: '3.2',
+    config: `${lines('bind :8404')}peers p\n  peer me 10.9.0.1:8405\nglobal\n  localpeer me\n`,
+  },
+  {
+    name: 'a wrong address in log-forward',
+    since: '2.6',
+    until: '2.6',
+    config: `${lines('bind :8406')}log-forward l\n  bind 00\n  bind 10.9.0.1:8407,10.9.0.1:0\n`,
+  },
+  {
     name: 'pseudo variables',
     since: '2.6',
     config: `${GLOBAL}${DEFAULTS}listen port8240\n  bind ":82\${.LINE}"\n`.replace('${.LINE}', '4$.LINE'),

@@ -96,7 +96,13 @@ describe('bare endpoints', () => {
     'tcp:a.example:80',
     '10.0.0.1:80',
     'tcp:1.1.1.1:9-8',
+    'tcp:10.0.0.1:4294967376',
   ])('refuse %s', (text) => {
     expect(() => parseBareEndpoint(text)).toThrow(`'${text}' is no endpoint`);
+  });
+
+  it('are not repeated whole where they are refused', () => {
+    const refused = () => parseBareEndpoint(`tcp:${'x'.repeat(100_000)}!:80`);
+    expect(refused).toThrow(/^.{1,500}$/s);
   });
 });

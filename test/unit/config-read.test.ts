@@ -86,6 +86,19 @@ describe('sections and lines', () => {
 });
 
 describe('what cannot be read', () => {
+  it('more listeners than a process can have open', () => {
+    const configuration = read(`listen x\n  bind ${':1-65535,'.repeat(5000)}\n`);
+    expect(failure(() => readListeners(configuration))).toMatchObject({
+      code: 'BERTH_CONFIG_TOO_LARGE',
+      message: expect.stringMatching(/^a\.cfg:2: the configuration asks for more than 1048576 listeners/) as unknown,
+    });
+  });
+
+  it('an error does not repeat a line of any length', () => {
+    const configuration = read(`listen x\n  bind ${'x!'.repeat(100_000)}:80\n`);
+    expect(String(failure(() => readListeners(configuration))['message']).length).toBeLessThan(1100);
+  });
+
   it('a file that does not exist', () => {
     expect(failure(() => readConfiguration(['no.cfg'], options('/')))).toMatchObject({
       code: 'BERTH_CONFIG_UNREADABLE',
