@@ -110,11 +110,14 @@ export function lbagentSource({ file, lines }: LbagentConf): Source {
 /** `name = value`, `name = 'value'`; sections, comments and anything else are not ours to judge. */
 function linesOf(text: string): Entry[] {
   return text.split('\n').flatMap((raw, index) => {
-    const [, name, double, single, rest] =
-      /^\s*([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^#]*))\s*(?:[#;].*)?$/.exec(raw.trimEnd()) ?? [];
-    if (name === undefined) return [];
-    return [{ name, value: double ?? single ?? rest?.trim() ?? '', line: index + 1 }];
+    const [, name, rest = ''] = /^\s*([\w-]+)\s*=(.*)$/s.exec(raw) ?? [];
+    return name === undefined ? [] : [{ name, value: valueIn(rest.trim()), line: index + 1 }];
   });
+}
+
+function valueIn(rest: string): string {
+  const [, double, single] = /^(?:"([^"]*)"|'([^']*)')\s*(?:[#;]|$)/.exec(rest) ?? [];
+  return double ?? single ?? rest.split('#', 1)[0]?.trim() ?? '';
 }
 
 function keysOf(text: string, file: string): Entry[] {

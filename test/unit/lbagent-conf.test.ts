@@ -64,6 +64,14 @@ describe('readLbagentConf', () => {
     },
   );
 
+  it('a carriage return behind a comment and much white space before it', () => {
+    expect(
+      conf(`data_preserve_n = 3${' '.repeat(100_000)}#\rx\nregion =${' '.repeat(100_000)}#\u2028\n`),
+    ).toMatchObject({
+      DataPreserveN: 3,
+    });
+  });
+
   it('CRLF, tabs, and quotes within', () => {
     expect(conf('\tbase_data_dir\t=\t/a\r\nDataPreserveN = 3\r\n')).toMatchObject({
       BaseDataDir: '/a',
