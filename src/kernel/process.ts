@@ -73,7 +73,8 @@ export function parseStat(line: string): Stat | undefined {
   const close = line.lastIndexOf(')');
   const fields = line.slice(close + 2).split(' ');
   const [state, ppid, startTicks] = [fields[0], fields[1], fields[19]];
-  if (open < 0 || close < open || startTicks === undefined || state === 'Z' || state === 'X') return undefined;
+  if (open < 0 || close < open || state === 'Z' || state === 'X') return undefined;
+  if (!/^\d{1,10}$/.test(ppid ?? '') || startTicks === undefined || !/^\d+$/.test(startTicks)) return undefined;
   return { comm: line.slice(open + 1, close), ppid: Number(ppid), startTicks };
 }
 

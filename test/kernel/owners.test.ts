@@ -125,6 +125,8 @@ describe('facts about processes', () => {
     expect(parseStat(`42 (a) S) (b c) S 7 ${rest}`)).toEqual({ comm: 'a) S) (b c', ppid: 7, startTicks: '117' });
     expect(parseStat(`42 (gone) Z 7 ${rest}`)).toBeUndefined();
     expect(parseStat('')).toBeUndefined();
+    expect(parseStat(`42 (a) S x ${rest}`)).toBeUndefined();
+    expect(parseStat(`42 (a) S 7 ${rest.replace('117', '-')}`)).toBeUndefined();
   });
 
   test('this process', async () => {

@@ -100,7 +100,8 @@ describe('roles', () => {
 
   it('the group is one of /etc/group, or a number', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'berth-group-')), 'group');
-    writeFileSync(file, 'root:x:0:\nberth:x:998:ann,bob\nberthold:x:5:\n');
+    writeFileSync(file, 'root:x:0:\nberth:x:998:ann,bob\nberthold:x:5:\nminus:x:-1:\nhex:x:0x10:\nempty:x::\n');
+    for (const name of ['minus', 'hex', 'empty']) expect(groupId(name, file)).toBeUndefined();
     expect(groupId('berth', file)).toBe(998);
     expect(groupId('77', file)).toBe(77);
     expect(groupId('none', file)).toBeUndefined();

@@ -110,6 +110,6 @@ export function groupId(name: string, file = '/etc/group'): number | undefined {
     return undefined;
   }
   const row = text.split('\n').find((line) => line.startsWith(`${name}:`));
-  const gid = Number(row?.split(':')[2] ?? NaN);
-  return Number.isInteger(gid) ? gid : undefined;
+  const gid = row?.split(':')[2] ?? '';
+  return /^\d{1,10}$/.test(gid) ? Number(gid) : undefined;
 }
