@@ -18,6 +18,8 @@ export interface AgentMeasure {
   /** Of these, pidfd_open(2). */
   readonly pidfds: number;
   readonly threads: number;
+  /** Processor time of all its threads so far, milliseconds. */
+  readonly cpuMs: number;
 }
 
 export interface AgentProcess {
@@ -76,16 +78,17 @@ export async function startAgentProcess(
     measure: async () => {
       rmSync(heapFile, { force: true });
       process.kill(pid, 'SIGPWR');
-      while (!existsSync(heapFile) || readFileSync(heapFile).length === 0) await sleep(10);
+      while (!existsSync(heapFile)) await sleep(10);
       const { instances } = await client.instances();
       const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
       const links = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
       return {
-        heap: Number(readFileSync(heapFile, 'utf8')),
+        heap: (JSON.parse(readFileSync(heapFile, 'utf8')) as NodeJS.MemoryUsage).heapUsed,
         memory: Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024,
         descriptors: links.length - (instances[0]?.state.keeper.held ?? 0),
         pidfds: links.filter((link) => link.includes('pidfd')).length,
         threads: readdirSync(`/proc/${pid}/task`).length,
+        cpuMs: cpuOf(pid),
       };
     },
     stop: async () => {
@@ -106,17 +109,25 @@ async function connected(child: ChildProcess, socket: string, said: () => string
   }
 }
 
-/** A module that answers SIGPWR, which the agent has no use for, with the heap's size after a full collection, in a file that appears whole. */
+/** A module that answers SIGPWR, which the agent has no use for, with what V8 uses after a full collection, in a file that appears whole. */
 function heapOnDemand(file: string): string {
   const code = `
     import { renameSync, writeFileSync } from 'node:fs';
     const turn = () => new Promise((resolve) => setImmediate(resolve));
     process.on('SIGPWR', async () => {
       for (let i = 0; i < 3; i++) { gc(); await turn(); }
-      writeFileSync('${file}.new', String(process.memoryUsage().heapUsed));
+      writeFileSync('${file}.new', JSON.stringify(process.memoryUsage()));
       renameSync('${file}.new', '${file}');
     });`;
   return `data:text/javascript,${encodeURIComponent(code)}`;
+}
+
+/** User and system time of proc_pid_stat(5), in ticks of 10 ms. */
+function cpuOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return 10 * (Number(fields[11]) + Number(fields[12]));
 }
 
 function linkOf(path: string): string[] {

@@ -13,7 +13,7 @@ export interface TrafficOptions {
   readonly long?: number;
   /** Each long one is closed after half to all of this and replaced; 0: never. */
   readonly lifeMs?: number;
-  /** So long without an answer is a hang. */
+  /** So long without an answer is a hang; long enough for a machine that is busy with other things. */
   readonly hangMs?: number;
 }
 
@@ -73,7 +73,7 @@ export function buildTraffic(directory: string): string {
 }
 
 export async function startTraffic(program: string, netns: string, options: TrafficOptions): Promise<Traffic> {
-  const { host, rate, long = 0, lifeMs = 0, hangMs = 5000 } = options;
+  const { host, rate, long = 0, lifeMs = 0, hangMs = 15_000 } = options;
   const words = ['clients', host, ...[rate, long, lifeMs, hangMs].map(String)];
   const worker = startWorker('traffic', netns, [program, ...words]);
   await worker.next('ready');

@@ -26,6 +26,9 @@ const SETTLED = 10;
 const NOBODY = { refused: 0, reset: 0, hung: 0, cut: 0, other: 0 };
 const NOTHING_ELSE = { foreign: '', lost: '', exposed: '' };
 
+/** A line each so many reloads. */
+const PROGRESS = amount('progress', { short: 100, full: 100 });
+
 interface Case extends Omit<SoakOptions, 'traffic'> {
   readonly version: string;
   readonly reloads: number;
@@ -35,7 +38,12 @@ interface Case extends Omit<SoakOptions, 'traffic'> {
 
 const installed = haproxyBinaries().map(({ version, path }) => ({ version, binary: path }));
 const modes = ['standalone', 'master-worker'] as const;
-const small = { listeners: 300, reloads: amount('reloads_300', { short: 12, full: 12 }), rate: 500, long: 50 };
+const small = {
+  listeners: 300,
+  reloads: amount('reloads_300', { short: 12, full: 12 }),
+  rate: amount('rate_300', { short: 500, full: 500 }),
+  long: 50,
+};
 const cases: readonly Case[] = [
   ...installed.flatMap((haproxy) => modes.map((mode) => ({ ...haproxy, mode, ...small }))),
   ...(form === 'full' ? large() : []),
@@ -46,11 +54,18 @@ function large(): Case[] {
   const usual = installed.find(({ version }) => version === '2.6') ?? installed[0]!;
   const newest = installed.at(-1)!;
   const [standalone, worker] = modes;
-  const load = { listeners: 2000, rate: 2500, long: 200 };
+  const load = { listeners: 2000, rate: amount('rate', { short: 0, full: 2000 }), long: 200 };
   return [
     { ...usual, mode: standalone, ...load, reloads: amount('reloads_2000', { short: 0, full: 1000 }) },
-    { ...newest, mode: worker, ...load, reloads: amount('reloads_2000_worker', { short: 0, full: 150 }) },
-    { ...usual, mode: standalone, ...load, listeners: 19_000, reloads: 1000, seconds: 170 },
+    { ...newest, mode: worker, ...load, reloads: amount('reloads_2000_worker', { short: 0, full: 60 }) },
+    {
+      ...usual,
+      mode: standalone,
+      ...load,
+      listeners: 19_000,
+      reloads: 1000,
+      seconds: amount('seconds_19000', { short: 0, full: 110 }),
+    },
   ];
 }
 
@@ -94,16 +109,22 @@ async function soakThrough(soak: Soak, { listeners: usual, reloads, seconds = In
   let listeners = firstListeners(usual);
   await soak.reload(listeners);
   soak.counts.reloads = 0;
+  const tell = async (reloads: number) => {
+    const [{ heap, memory }, lost] = [await soak.agent.measure(), JSON.stringify(lostOf(await soak.reports()))];
+    const seconds = Math.round((performance.now() - since) / 1000);
+    console.log(`${reloads} reloads in ${seconds} s: lost ${lost}, heap ${mb(heap)} MB, memory ${mb(memory)} MB`);
+  };
   const through = async (from: number, to: number) => {
     await soak.startLoad();
-    const until = () => performance.now() - since > seconds * 1000 || soak.counts.wrong.length > 20;
-    for (let at = from; at < to && !until(); at++) {
+    const until = (at: number) =>
+      (at >= SETTLED && performance.now() - since > seconds * 1000) || soak.counts.wrong.length > 20;
+    for (let at = from; at < to && !until(at); at++) {
       const change = changes[at]!;
       const conflict = at % 3 === 0 ? await soak.inject(change.conflict, change.dice[0]!, listeners) : undefined;
       listeners = changed(listeners, usual, change, conflict);
       await soak.reload(listeners, conflict);
       await conflict?.end();
-      if ((at + 1) % 100 === 0) console.log(`${at + 1} reloads`, JSON.stringify(await soak.report()));
+      if ((at + 1) % PROGRESS === 0) await tell(at + 1);
     }
     return soak.stopLoad();
   };
@@ -132,8 +153,8 @@ function promised(
   const rate = Math.round(sum((report) => report.short.ok) / sum(({ seconds }) => seconds));
   const injected = total(counts.injected);
   const met = Object.entries(counts.met).map(([what, count]) => `${count} × ${what}`);
-  const mb = (bytes: number) => (bytes / 1e6).toFixed(1);
   const { descriptors, threads } = ended;
+  const cpu = (ended.cpuMs - begun.cpuMs) / Math.max(1, counts.reloads - SETTLED);
   return [
     {
       ...of,
@@ -165,7 +186,7 @@ function promised(
         `after ${SETTLED} and after ${counts.reloads} reloads: heap ${mb(begun.heap)} and ${mb(ended.heap)} MB, ` +
         `memory (PSS) ${mb(begun.memory)} and ${mb(ended.memory)} MB, ` +
         `descriptors beside the listening sockets ${begun.descriptors} and ${descriptors}, ` +
-        `threads ${begun.threads} and ${threads}; no old HAProxy left, kernel and ledger agree`,
+        `threads ${begun.threads} and ${threads}; ${cpu.toFixed(0)} ms of processor time a reload; no old HAProxy left, kernel and ledger agree`,
       kept:
         equal(restOf(ended), restOf(begun)) &&
         ended.heap - begun.heap < HEAP_ALLOWANCE &&
@@ -176,6 +197,7 @@ function promised(
   ];
 }
 
+const mb = (bytes: number) => (bytes / 1e6).toFixed(1);
 const restOf = ({ descriptors, pidfds, threads }: AgentMeasure) => ({ descriptors, pidfds, threads });
 const total = (counts: object) =>
   Object.values<number>(counts as Record<string, number>).reduce((sum, one) => sum + one, 0);
