@@ -9,6 +9,8 @@ import { handoffLost, showProc } from './show-proc.js';
 
 /** For one answer while polling: a 2.x master may accept into its backlog and re-execute itself before it answers. */
 const POLL_LIMIT_MS = 1_000;
+/** Of the log of a start, which HAProxy keeps in a ring of 64 KiB (src/errors.c). */
+const MOST_BYTES = 1 << 20;
 
 /**
  * By the master socket where there is one, else by SIGUSR2. Returns when the reload has ended; `success` undefined means
@@ -36,12 +38,10 @@ async function reloadBySocket(attempt: Attempt, socket: string): Promise<MasterR
     throw socketError(socket, `belongs to the master ${before.master.pid}, not to ${attempt.master.pid}`);
   }
   const answer = await untilAnswered(attempt, () => requestReload(attempt, socket));
-  // 2.7 and later (HAProxy src/cli.c, cli_parse_reload): `Success=N`, `--`, then the log of the start.
-  const result = /^Success=([01])\n(?:--\n)?/.exec(answer);
+  const result = reloadAnswer(answer);
   if (result) {
-    const success = result[1] === '1';
-    const after = success ? await untilAnswered(attempt, table) : undefined;
-    return outcome(attempt, success, after?.workers[0]?.pid, answer.slice(result[0].length));
+    const after = result.success ? await untilAnswered(attempt, table) : undefined;
+    return outcome(attempt, result.success, after?.workers[0]?.pid, result.log);
   }
   // 2.2 to 2.6 answer nothing: the master's count of reloads says when it is over, a new worker that it went well.
   const after = await untilAnswered(attempt, async () => {
@@ -53,11 +53,24 @@ async function reloadBySocket(attempt: Attempt, socket: string): Promise<MasterR
   return outcome(attempt, worker !== undefined, worker?.pid, answer);
 }
 
+/**
+ * What 2.7 and later answer to `reload` (HAProxy src/cli.c, cli_parse_reload): `Success=N`, `--`, then the log of the start.
+ * undefined: something else, as of the older ones.
+ */
+export function reloadAnswer(answer: string): { readonly success: boolean; readonly log: string } | undefined {
+  const result = /^Success=([01])\n(?:--\n)?/.exec(answer);
+  return result ? { success: result[1] === '1', log: answer.slice(result[0].length) } : undefined;
+}
+
 /** The answer to `reload`; undefined while another reload is in progress. */
 async function requestReload(attempt: Attempt, socket: string): Promise<string | undefined> {
   try {
     // 3.2 does not close after an answer in the middle of a reload.
-    const answer = await ask(socket, 'reload', { ...asking(attempt, remaining(attempt)), untilEmptyLine: true });
+    const answer = await ask(socket, 'reload', {
+      ...asking(attempt, remaining(attempt)),
+      untilEmptyLine: true,
+      mostBytes: MOST_BYTES,
+    });
     return /still in progress/i.test(answer) ? undefined : answer;
   } catch (error) {
     // A 2.x master closes by re-executing itself: a reset after the command is as good as an end.

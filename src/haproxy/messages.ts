@@ -5,6 +5,8 @@ import type { HAProxyMessage } from '../reload/env.js';
 // 2.2 has `DDD/HHMMSS` between level and pid, later versions pad with blanks instead.
 const HEAD = /^\[(ALERT|WARNING|NOTICE|DIAG)\]\s*(?:\d+\/\d+ )?\(\d+\) : ?(.*)$/;
 const BIND_FAILURE = /cannot (?:bind|listen to) (?:UNIX |UDP )?socket (?:\((.+?)\) for )?\[(.+?)\]\.?$/;
+/** Two paths and some words; the expression's time grows with the square of a text that was made for it. */
+const LONGEST_FAILURE = 8192;
 const PLACE = /\[([^[\]]+):(\d+)\]/g;
 const FILE_ONLY = /found in configuration file : (\S.*)$/;
 
@@ -56,7 +58,7 @@ export interface BindFailure {
 /** Every failed bind: HAProxy names all of them, one ALERT each, on its last try. */
 export function bindFailures(messages: readonly HAProxyMessage[]): BindFailure[] {
   return messages.flatMap(({ text, file, line }) => {
-    const match = BIND_FAILURE.exec(text);
+    const match = text.length > LONGEST_FAILURE ? null : BIND_FAILURE.exec(text);
     if (!match?.[2]) return [];
     return [
       {
@@ -74,6 +76,13 @@ export function summary(messages: readonly HAProxyMessage[], limit = 5): string 
   const alerts = messages.filter(({ level }) => level === 'ALERT');
   const said = alerts.length > 0 ? alerts : messages.filter(({ level }) => level === 'WARNING');
   if (said.length === 0) return 'it said nothing';
-  const shown = said.slice(0, limit).map(({ text }) => text.replaceAll(/\s*\n\s*/g, ' '));
+  const shown = said.slice(0, limit).map(({ text }) => lines(text).join(' '));
   return said.length > limit ? `${shown.join('; ')}; and ${said.length - limit} more` : shown.join('; ');
+}
+
+function lines(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
 }

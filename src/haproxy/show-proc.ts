@@ -17,6 +17,9 @@ export interface ProcTable {
   readonly oldWorkers: readonly ProcRow[];
 }
 
+/** Of an answer: some ten thousand processes. */
+const MOST_BYTES = 1 << 20;
+
 /** undefined: the text is not an answer to `show proc`. */
 export function parseShowProc(answer: string): ProcTable | undefined {
   if (!answer.trimStart().startsWith('#<PID>')) return undefined;
@@ -33,24 +36,32 @@ export function parseShowProc(answer: string): ProcTable | undefined {
   return master && { master, workers, oldWorkers };
 }
 
+/** In characters, far above any; what is longer is not a master's, and costs more than it tells. */
+const LONGEST_ROW = 1000;
+
 /**
  * `PID type [relative-pid] reloads [failed: N] uptime version`. The relative pid (2.2 and 2.3) is a number or
  * `[was: N]`; so the last bare number before the uptime counts the reloads.
  */
 function parseRow(line: string): (ProcTable['master'] & { readonly type: string }) | undefined {
-  const match = /^(\d+)\s+(\w+)\s+(.*?)\s*\d+d\d+h\d+m\d+s\s+(\S+)/.exec(line);
-  if (!match) return undefined;
-  const [, pid, type = '', counters = '', version = ''] = match;
-  const failed = /\[failed: (\d+)\]/.exec(counters)?.[1];
+  if (line.length > LONGEST_ROW) return undefined;
+  // Field by field: one expression for the row takes cubic time, a second for a thousand blanks.
+  const [pid = '', type = '', ...rest] = line.split(/\s+/);
+  const uptime = rest.findIndex((field) => /^\d+d\d+h\d+m\d+s$/.test(field));
+  const version = rest[uptime + 1] ?? '';
+  if (!/^\d{1,10}$/.test(pid) || !/^\w+$/.test(type) || uptime < 0 || version === '') return undefined;
+  const counters = rest.slice(0, uptime).join(' ');
+  const failed = /\[failed: (\d{1,10})\]/.exec(counters)?.[1];
   const reloads = counters
     .replaceAll(/\[.*?\]/g, ' ')
     .trim()
     .split(/\s+/)
     .at(-1);
+  if (reloads === undefined || !/^\d{1,10}$/.test(reloads)) return undefined;
   return {
     pid: Number(pid),
     type,
-    reloads: Number(reloads ?? 0),
+    reloads: Number(reloads),
     version,
     ...(failed !== undefined && { failed: Number(failed) }),
   };
@@ -58,7 +69,7 @@ function parseRow(line: string): (ProcTable['master'] & { readonly type: string 
 
 /** @throws BERTH_HAPROXY_SOCKET where the socket is dead or not a HAProxy master's. */
 export async function showProc(path: string, options: AskOptions): Promise<ProcTable> {
-  const answer = await ask(path, 'show proc', { ...options, untilEmptyLine: true });
+  const answer = await ask(path, 'show proc', { ...options, untilEmptyLine: true, mostBytes: MOST_BYTES });
   const table = parseShowProc(answer);
   if (table) return table;
   if (answer === '') throw silent(path, 'closed without an answer to "show proc"');

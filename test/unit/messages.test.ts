@@ -52,10 +52,21 @@ describe('messages of HAProxy', () => {
     expect(summary(messages, 2)).toMatch(/shared libraries.*; config : parsing .* which is the next line; and 1 more$/);
     expect(summary([])).toBe('it said nothing');
   });
+
+  it('a line made to be searched for ever', () => {
+    const text = `[ALERT]    (1) : ${'cannot bind socket ('.repeat(200_000)}`;
+    expect(bindFailures(parseMessages(text))).toEqual([]);
+  });
 });
 
 describe('show proc', () => {
   const head = '#<PID>          <type>          <reloads>       <uptime>        <version>\n';
+
+  it('a row without its counter, or too long to be one, is none', () => {
+    const row = (reloads: string) => `75  worker  ${reloads}  0d00h00m06s  2.6.12\n`;
+    const answer = `${head}73  master  1  0d00h00m06s  2.6.12\n# workers\n${row('x')}${row('')}${row('9'.repeat(400))}`;
+    expect(parseShowProc(`${answer}${row(' '.repeat(500_000))}`)).toMatchObject({ master: { pid: 73 }, workers: [] });
+  });
 
   it('of 2.6 and 3.0', () => {
     const table = parseShowProc(
