@@ -45,6 +45,12 @@ interface Acts {
 const LONGEST_PAUSE_MS = 200;
 
 /**
+ * Rounds that act beyond the deadline, which is for waiting: where the journal's disk or the search for owners is slow, acting
+ * takes all of it, and a connection that closed meanwhile (its TIME_WAIT is another socket) would cost the listener its port.
+ */
+const LATE_ROUNDS = 3;
+
+/**
  * Secure what the probe left busy. `guards` holds the guards of the endpoints that were free and is added to.
  * On a throw (abort signal, a failed system call) every guard is closed.
  */
@@ -56,6 +62,7 @@ export async function climb(
   const secured: SecuredListener[] = [];
   const deadline = performance.now() + env.settings.wait.deadlineMs;
   let pause = 10;
+  let late = 0;
   let open = steps.filter(({ bind }) => !guards.has(endpointKey(bind.endpoint)));
   const done: Acts = { listeners: new Map(), sockets: new Set() };
   try {
@@ -78,7 +85,7 @@ export async function climb(
         secured.push(listener);
         env.observer({ type: 'secured', listener });
       });
-      if (acted && performance.now() >= deadline) break;
+      if (acted && performance.now() >= deadline && ++late > LATE_ROUNDS) break;
     }
     return { guards, secured, unsolved: open };
   } catch (error) {

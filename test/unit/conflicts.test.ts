@@ -178,6 +178,24 @@ describe('climb', () => {
     expect(unsolved).toMatchObject([{ verdict: { kind: 'shareable' } }]);
   });
 
+  it('what shows itself after the deadline is acted on, a few times: the deadline is for waiting', async () => {
+    const rungs: readonly Action[] = ['share', 'destroy', 'wait', 'quarantine'];
+    const first = step(shareable(holder('ESTABLISHED', 7)), rungs);
+    const closed: Verdict = { kind: 'expiring', holders: [holder('TIME_WAIT', 0)] };
+    const late = await climbOn(first, {
+      outcomes: ['busy', 'beside'],
+      verdicts: [closed, { kind: 'harmless', holders: [] }],
+      deadlineMs: 0,
+    });
+    expect(late.acts).toContain('destroy TIME_WAIT 0');
+    expect(late.unsolved).toEqual([]);
+
+    const others = Array.from({ length: 9 }, (_, i) => shareable(holder('ESTABLISHED', 8 + i)));
+    const endless = await climbOn(first, { outcomes: ['busy'], verdicts: others, deadlineMs: 0 });
+    expect(endless.acts.filter((act) => act.startsWith('share'))).toHaveLength(4);
+    expect(endless.unsolved).toHaveLength(1);
+  });
+
   it('any other failure ends it with every guard closed', async () => {
     const first = step(shareable(holder('ESTABLISHED', 7)), ['share', 'quarantine']);
     const { error, guards } = await climbOn(first, { outcomes: ['busy'], share: failing('EIO') });
