@@ -1,23 +1,22 @@
-// Outgoing connections at a rate, to itself: arrivals at random (exponential gaps), lives of a given mean.
+// Outgoing connections to itself at a known rate and with known lives, by a clock of its own: what begins and ends comes in
+// the order of that clock, each awaited, as fast as the machine can. A busy machine makes it slower, and nothing else: which
+// port connect(2) takes depends on the order alone.
 //
 // Reads its options as JSON from the first line of standard input:
 // address   where it listens and what it connects to (127.0.0.1)
 // servers   ports that it listens on, outside of the ephemeral range: each is a destination, taken at random
-// rate      connections a second
+// rate      connections a second, at random (exponential gaps)
 // lifetime  mean seconds; `fixed` true: all live as long, else exponential
-// close     'reset': the port is free at once; 'fin': closes first, so that it goes to TIME_WAIT
+// close     'reset': the port is free at once; 'fin': closes first, so that it goes to TIME_WAIT, a minute of the real clock
 //
-// Prints {"ready":true}. Lines: "mark" begins to count anew and is answered by what was counted until then:
-// {"seconds","attempts","failed","hold"}: hold is the mean time from connect(2) to the close of those that ended.
+// Prints {"ready":true}. Each further line is a number of seconds of its clock to pass; the answer counts what was in them:
+// {"attempts","failed"} (EADDRNOTAVAIL).
 import { once } from 'node:events';
 import net from 'node:net';
-import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
-import { setInterval, setTimeout } from 'node:timers';
 
-const TICK_MS = 2;
-const lines = createInterface({ input: process.stdin });
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const {
   address = '127.0.0.1',
   servers,
@@ -25,7 +24,7 @@ const {
   lifetime,
   fixed = false,
   close = 'reset',
-} = JSON.parse((await once(lines, 'line'))[0]);
+} = JSON.parse((await lines.next()).value);
 for (const port of servers) {
   const server = net.createServer((socket) => socket.on('error', () => {}).resume());
   server.listen({ host: address, port, backlog: 4096 });
@@ -33,41 +32,54 @@ for (const port of servers) {
 }
 
 const exponential = (mean) => -Math.log(1 - Math.random()) * mean;
-const nothing = () => ({ began: performance.now(), attempts: 0, failed: 0, ended: 0, held: 0 });
-let count = nothing();
+let clock = 0;
+let arrival = exponential(1 / rate);
+/** What lives, the first to end first. */
+const living = [];
 
-function open() {
-  const began = performance.now();
+async function begin() {
   const socket = net.connect({ host: address, port: servers[Math.floor(Math.random() * servers.length)] });
-  let failed = false;
-  count.attempts++;
-  socket.on('error', () => (failed = true));
-  socket.resume();
-  socket.once('close', () => {
-    if (failed) count.failed++;
-    else {
-      count.ended++;
-      count.held += performance.now() - began;
-    }
+  const begun = await new Promise((resolve) => {
+    socket.once('connect', () => resolve(true));
+    socket.once('error', (error) => {
+      if (error.code !== 'EADDRNOTAVAIL') throw error;
+      resolve(false);
+    });
   });
-  const life = 1000 * (fixed ? lifetime : exponential(lifetime));
-  setTimeout(() => (close === 'reset' ? socket.resetAndDestroy() : socket.end()), life);
+  if (!begun) return false;
+  socket.on('error', () => {});
+  socket.resume();
+  const ends = clock + (fixed ? lifetime : exponential(lifetime));
+  let at = living.length;
+  while (at > 0 && living[at - 1].ends > ends) at--;
+  living.splice(at, 0, { socket, ends });
+  return true;
 }
 
-let next = performance.now();
-setInterval(() => {
-  const now = performance.now();
-  // A tick that comes late is made up for where that is little against a life; larger bursts are no arrivals at random.
-  if (now - next > 250 * lifetime + 5 * TICK_MS) next = now;
-  for (; next <= now; next += exponential(1000 / rate)) open();
-}, TICK_MS);
+async function end({ socket }) {
+  if (close === 'reset') socket.resetAndDestroy();
+  else socket.end();
+  await once(socket, 'close');
+}
+
+async function pass(seconds) {
+  const until = clock + seconds;
+  const counted = { attempts: 0, failed: 0 };
+  for (;;) {
+    const first = living[0];
+    clock = Math.min(arrival, first?.ends ?? Infinity, until);
+    if (clock === until) return counted;
+    if (clock === first?.ends) {
+      living.shift();
+      await end(first);
+    } else {
+      arrival += exponential(1 / rate);
+      counted.attempts++;
+      if (!(await begin())) counted.failed++;
+    }
+  }
+}
 
 process.stdout.write('{"ready":true}\n');
-for await (const line of lines) {
-  if (line !== 'mark') continue;
-  const { began, attempts, failed, ended, held } = count;
-  const counted = { seconds: (performance.now() - began) / 1000, attempts, failed, hold: held / ended / 1000 };
-  count = nothing();
-  process.stdout.write(`${JSON.stringify(counted)}\n`);
-}
+for await (const line of lines) process.stdout.write(`${JSON.stringify(await pass(Number(line)))}\n`);
 process.exit(0);

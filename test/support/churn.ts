@@ -1,4 +1,4 @@
-/** Outgoing connections in a namespace, at a known rate and with known lives; see churn.mjs. */
+/** Outgoing connections in a namespace, at a known rate and with known lives, by a clock of their own; see churn.mjs. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Namespace } from './netns.js';
@@ -13,18 +13,14 @@ export interface ChurnOptions {
 }
 
 export interface Counted {
-  readonly seconds: number;
   readonly attempts: number;
-  /** EADDRNOTAVAIL, as nothing else can fail here. */
+  /** EADDRNOTAVAIL. */
   readonly failed: number;
-  /** Mean seconds from connect(2) to the close, of those that ended. */
-  readonly hold: number;
 }
 
 export interface Churn {
-  readonly pid: number;
-  /** What was counted since the last mark; counts anew from here. */
-  mark(): Promise<Counted>;
+  /** Let so many seconds of its clock pass; one call at a time. */
+  pass(seconds: number): Promise<Counted>;
 }
 
 /** It ends with its namespace. */
@@ -41,5 +37,5 @@ export async function startChurn(netns: Pick<Namespace, 'spawn'>, options: Churn
     return JSON.parse(answer.value);
   };
   await ask(JSON.stringify(options));
-  return { pid: child.pid ?? 0, mark: async () => (await ask('mark')) as Counted };
+  return { pass: async (seconds) => (await ask(String(seconds))) as Counted };
 }

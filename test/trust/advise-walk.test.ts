@@ -2,7 +2,7 @@
  * 2000 and 20000 listeners, 1 to 1000 hosts: the formulas against the kernel's own choice of ports, walked step by step for
  * each host with a seed of its own.
  */
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { advise } from '../../src/advise/advise.js';
 import { binomialError, Comparisons } from '../support/advise-lab.js';
 import { form } from '../support/figures.js';
@@ -34,6 +34,8 @@ const CASES: readonly Case[] = [
   { range: NARROW, hosts: 1, listeners: 2000, destinations: 1, rate: 40, lifetime: 40 },
   { range: NARROW, hosts: 1, listeners: 20_000, destinations: 1, rate: 40, lifetime: 40 },
 ];
+
+vi.setConfig({ testTimeout: 120_000 });
 
 describe('hosts by their numbers', () => {
   it.each(CASES)('$hosts hosts, $listeners listeners, $destinations destinations, $rate a second', (one) => {

@@ -3,9 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, expect, it, vi } from 'vitest';
 import { advise } from '../../src/advise/advise.js';
 import { loss } from '../../src/advise/erlang.js';
 import { measureHost } from '../../src/measure.js';
@@ -28,9 +27,8 @@ const table = new Comparisons();
 const stateDir = mkdtempSync(join(tmpdir(), 'berth-advise-'));
 const HALF = (RANGE.last - RANGE.first + 1) / 2;
 
-/** Mean seconds that a connection lives; looks are as far apart, so that each sees others. */
-const LIFE = 1;
-const SETTLED_MS = 5000 * LIFE;
+/** Lives that pass until all is as it stays: e⁻⁶ of the first connections are there still. */
+const SETTLED = 6;
 const servers = (count: number) => Array.from({ length: count }, (_, i) => 10_000 + i);
 
 /** What is known of a host where nothing is but the churn. */
@@ -46,20 +44,22 @@ const host = (rate: number, lifetime: number, destinations: number) =>
   }) as const;
 
 const CASES: readonly (ChurnOptions & { readonly name: string; readonly full?: true })[] = [
-  { name: '1 destination, 250 at a time', servers: servers(1), rate: 250, lifetime: LIFE },
-  { name: '1 destination, 600 at a time', servers: servers(1), rate: 600, lifetime: LIFE },
-  { name: '8 destinations, 400 at a time', servers: servers(8), rate: 400, lifetime: LIFE },
-  { name: '1 destination, 30 at a time', servers: servers(1), rate: 30, lifetime: LIFE, full: true },
+  { name: '1 destination, 125 at a time', servers: servers(1), rate: 125, lifetime: 1 },
+  { name: '1 destination, 300 at a time', servers: servers(1), rate: 300, lifetime: 1 },
+  { name: '8 destinations, 200 at a time', servers: servers(8), rate: 200, lifetime: 1 },
+  { name: '1 destination, 15 at a time', servers: servers(1), rate: 15, lifetime: 1, full: true },
   {
-    name: '4 destinations, 400, all live as long',
+    name: '4 destinations, 200 at a time, all live as long',
     servers: servers(4),
-    rate: 400,
-    lifetime: LIFE,
+    rate: 200,
+    lifetime: 1,
     fixed: true,
     full: true,
   },
-  { name: '40 destinations, 800 at a time', servers: servers(40), rate: 800, lifetime: LIFE, full: true },
+  { name: '40 destinations, 400 at a time', servers: servers(40), rate: 400, lifetime: 1, full: true },
 ];
+
+vi.setConfig({ testTimeout: 120_000 });
 
 describeInNamespaces('predicted against seen', () => {
   it.concurrent.each(CASES.filter(({ full }) => form === 'full' || full === undefined))(
@@ -67,21 +67,21 @@ describeInNamespaces('predicted against seen', () => {
     async ({ name, ...churning }) => {
       await inNamespace(RANGE, async ({ netns, kernel }) => {
         const churn = await startChurn(netns, churning);
-        await sleep(SETTLED_MS);
-        await churn.mark();
-        const measuring = measureHost({ settings: { netns: netns.path, stateDir } }, 2 * LIFE);
+        await churn.pass(SETTLED);
         const seen = { first: [] as number[], second: [] as number[] };
-        for (let look = 0; look < amount('looks', { short: 6, full: 20 }); look++) {
-          await sleep(1000 * LIFE);
+        for (let look = 0; look < amount('looks', { short: 8, full: 40 }); look++) {
+          // As long as most live: each look sees others.
+          await churn.pass(2);
           const busy = [...(await busyAmong(kernel, portsOf(RANGE)))];
           const even = busy.filter((port) => port % 2 === 0).length;
           seen.first.push(even / HALF);
           seen.second.push((busy.length - even) / HALF);
         }
-        const { attempts, seconds, hold } = await churn.mark();
-        const { busy } = advise(host(attempts / seconds, hold, churning.servers.length));
+        const measuring = measureHost({ settings: { netns: netns.path, stateDir } }, 0.2);
+        await churn.pass(1);
         const { inputs, measured } = await measuring;
         const looked = advise(inputs, measured).busy;
+        const { busy } = advise(host(churning.rate, 1, churning.servers.length));
         const [even, odd] = [meanOf(seen.first), meanOf(seen.second)];
         const agreed = [
           table.add(`held: ${name}, even ports`, busy.first, even.mean, even.error),
@@ -101,33 +101,30 @@ describeInNamespaces('predicted against seen', () => {
 
   it.concurrent('reservation only: what holds a port when it is reserved goes on holding it', async () => {
     await inNamespace(RANGE, async ({ netns, kernel }) => {
-      const churn = await startChurn(netns, { servers: servers(1), rate: 250, lifetime: LIFE });
-      await sleep(SETTLED_MS);
-      await churn.mark();
+      const churn = await startChurn(netns, { servers: servers(1), rate: 125, lifetime: 1 });
       const reserved = portsOf(RANGE).filter((port) => port % 4 === 0);
-      const steps = [0.5, 1, 2].map((lead) => ({ lead, after: 0, held: 0 }));
+      const steps = [0.5, 1, 2].map((lead) => ({ lead, held: 0 }));
       let before = 0;
-      const rounds = amount('rounds', { short: 2, full: 12 });
-      for (let round = 0; round < rounds; round++) {
+      for (let round = 0; round < amount('rounds', { short: 4, full: 20 }); round++) {
+        await churn.pass(SETTLED);
         await kernel.writeReservedPorts(portSet(reserved), true);
-        const began = performance.now();
         const held = [...(await busyAmong(kernel, reserved))];
         before += held.length;
+        let now = 0;
         for (const step of steps) {
-          await sleep(Math.max(0, 1000 * step.lead - (performance.now() - began)));
-          step.after += (performance.now() - began) / 1000 / rounds;
-          step.held += (await busyAmong(kernel, held)).size;
+          await churn.pass(step.lead - now);
+          now = step.lead;
+          const still = await busyAmong(kernel, reserved);
+          // Nobody was given one of them meanwhile.
+          expect(held).toEqual(expect.arrayContaining([...still]));
+          step.held += still.size;
         }
-        // Nobody was given one of them meanwhile.
-        expect((await busyAmong(kernel, reserved)).size).toBeLessThanOrEqual(held.length);
         await kernel.writeReservedPorts(portSet([]), false);
-        await sleep(SETTLED_MS - 2000 * LIFE);
       }
-      const { hold } = await churn.mark();
-      const agreed = steps.map(({ lead, after, held }) => {
-        const { reservation, without } = advise({ ...host(1, hold, 1), lead: after });
+      const agreed = steps.map(({ lead, held }) => {
+        const { reservation, without } = advise({ ...host(1, 1, 1), lead });
         const seen = held / before;
-        const name = `of the ports held when they were reserved, held ${lead} s later`;
+        const name = `of the ports held when they were reserved, held a life × ${lead} later`;
         return table.add(name, reservation.held / without.held, seen, binomialError(seen, before));
       });
       expect(agreed).toEqual(steps.map(() => true));
@@ -136,10 +133,9 @@ describeInNamespaces('predicted against seen', () => {
 
   it.concurrent('TIME_WAIT holds ports as connections do', async () => {
     await inNamespace(RANGE, async ({ netns, kernel }) => {
-      const churn = await startChurn(netns, { servers: servers(2), rate: 100, lifetime: 0.001, close: 'fin' });
-      await sleep(3500);
+      const churn = await startChurn(netns, { servers: servers(2), rate: 200, lifetime: 0.001, close: 'fin' });
+      const { attempts } = await churn.pass(1);
       const busy = [...(await busyAmong(kernel, portsOf(RANGE)))].filter((port) => port % 2 === 0).length / HALF;
-      const { attempts } = await churn.mark();
       // Not yet a minute: all that were opened are there, as if a minute had passed at this rate.
       const { first } = advise({ ...host(attempts / 60, 0, 2), timeWait: 1 }).busy;
       expect(table.add('TIME_WAIT, 2 destinations, even ports', first, busy, binomialError(busy, HALF))).toBe(true);
@@ -149,15 +145,15 @@ describeInNamespaces('predicted against seen', () => {
   it.concurrent('bind(2) before connect(2) takes the other parity, and each port once', async () => {
     await inNamespace(RANGE, async ({ netns, kernel }) => {
       const script = fileURLToPath(new URL('../support/bound-connections.py', import.meta.url));
-      const child = netns.spawn('python3', script, ADDRESS, '10000', '300');
+      const child = netns.spawn('python3', script, ADDRESS, '10000', '150');
       child.stderr?.pipe(process.stderr);
       if (child.stdout) await once(child.stdout, 'data');
       const busy = await busyAmong(kernel, portsOf(RANGE));
       const odd = [...busy].filter((port) => port % 2 === 1).length;
-      const predicted = advise({ ...host(300, 1, 1), binding: 'bind' }).busy;
+      const predicted = advise({ ...host(150, 1, 1), binding: 'bind' }).busy;
       expect([
-        table.add('300 of bind(2) before connect(2), odd ports', predicted.second, odd / HALF, 0),
-        table.add('300 of bind(2) before connect(2), even ports', predicted.first, (busy.size - odd) / HALF, 0),
+        table.add('150 of bind(2) before connect(2), odd ports', predicted.second, odd / HALF, 0),
+        table.add('150 of bind(2) before connect(2), even ports', predicted.first, (busy.size - odd) / HALF, 0),
       ]).toEqual([true, true]);
     });
   });
@@ -166,12 +162,10 @@ describeInNamespaces('predicted against seen', () => {
     '%d connections at a time on 100 ports: EADDRNOTAVAIL',
     async (load) => {
       await inNamespace({ first: 20_000, last: 20_099 }, async ({ netns }) => {
-        const churn = await startChurn(netns, { servers: servers(1), rate: load / 0.4, lifetime: 0.4 });
-        await sleep(2000);
-        await churn.mark();
-        await sleep(amount('dry', { short: 6000, full: 25_000 }));
-        const { attempts, failed, seconds, hold } = await churn.mark();
-        const predicted = loss((attempts / seconds) * hold, 100);
+        const churn = await startChurn(netns, { servers: servers(1), rate: load, lifetime: 1 });
+        await churn.pass(SETTLED);
+        const { attempts, failed } = await churn.pass(amount('lives', { short: 20, full: 100 }));
+        const predicted = loss(load, 100);
         const seen = failed / attempts;
         // Connects fail in runs, about as long as a connection lives: so much fewer are the tries that count.
         const error = binomialError(Math.max(seen, predicted), attempts / Math.max(1, load / 8));
@@ -188,6 +182,6 @@ afterAll(() => {
     'experiments',
     '`berth advise` predicts how often a new listener meets a busy port, and when outgoing connections run dry, within ' +
       'the error that it states.',
-    'Predicted against seen in the kernel, in ranges of 1000 and of 100 ports',
+    'Predicted against seen in the kernel, in ranges of 500 and of 100 ports',
   );
 });
