@@ -15,6 +15,10 @@ const FLAGS = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-p
 /** For what comes before the first round, and for the one that has begun. */
 const MORE_SECONDS = 20;
 
+/** What is found until then is still published. */
+const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM']);
+let stopped = false;
+
 /** @typedef {{ haproxy: string, short: boolean, rounds: number | undefined, directory: string }} Given */
 
 /** Run a part in this process, which has namespaces of its own already. */
@@ -53,6 +57,7 @@ export async function runPart(name, { haproxy, short, rounds, directory, until }
   };
   const begin = performance.now();
   const limit = Math.min(begin + (2 * (PARTS[name]?.seconds ?? 0) + MORE_SECONDS) * 1000, until) - begin;
+  if (stopped) return { ...result, failure: 'not run: the bench was stopped' };
   if (limit < 5000) return { ...result, failure: 'not run: no time was left' };
   const words = ['--inside', name, '--haproxy', haproxy, '--directory', directory];
   if (short) words.push('--short');
@@ -62,8 +67,11 @@ export async function runPart(name, { haproxy, short, rounds, directory, until }
   });
   const end = () => child.kill('SIGKILL');
   const timer = setTimeout(end, limit);
-  const leave = () => (end(), process.exit(130));
-  for (const signal of SIGNALS) process.once(signal, leave);
+  const stop = () => {
+    stopped = true;
+    end();
+  };
+  for (const signal of SIGNALS) process.on(signal, stop);
   let error = '';
   createInterface(child.stderr).on('line', (line) => {
     process.stderr.write(`${line}\n`);
@@ -80,12 +88,11 @@ export async function runPart(name, { haproxy, short, rounds, directory, until }
   });
   const [status] = await once(child, 'close');
   clearTimeout(timer);
-  for (const signal of SIGNALS) process.off(signal, leave);
+  for (const signal of SIGNALS) process.off(signal, stop);
   const took = performance.now() - begin;
   result.seconds = Math.round(took / 1000);
   if (status === 0) return result;
-  if (took >= limit) error = `ended after ${result.seconds} s`;
+  if (stopped) error = 'the bench was stopped';
+  else if (took >= limit) error = `ended after ${result.seconds} s`;
   return { ...result, failure: error || `it ended with status ${status}` };
 }
-
-const SIGNALS = /** @type {const} */ (['SIGINT', 'SIGTERM']);

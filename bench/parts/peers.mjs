@@ -50,14 +50,14 @@ const LISTERS = {
   },
 };
 
-const checker = (/** @type {string} */ name) =>
-  /** @type {Ask} */ (
-    async (transport, port) => {
-      if (transport === 'udp') return 'cannot';
-      const { stdout } = await run(process.execPath, [CHECKERS, name, HOST, String(port), '1']);
-      return verdict(JSON.parse(stdout).free === 1);
-    }
-  );
+/** What Node's checkers say, in one process. @returns {Promise<[string, 'free' | 'busy' | 'cannot'][]>} */
+async function checkersSay(/** @type {string[]} */ names, /** @type {string} */ transport, /** @type {number} */ port) {
+  if (transport === 'udp') return names.map((name) => [name, 'cannot']);
+  const { stdout } = await run(process.execPath, [CHECKERS, 'ask', names.join(','), HOST, String(port)]);
+  /** @type {Record<string, boolean>} */
+  const free = JSON.parse(stdout);
+  return names.map((name) => [name, verdict(free[name] === true)]);
+}
 
 /** A HAProxy with this one listener, from nothing. */
 async function haproxyHas(
@@ -94,13 +94,13 @@ async function answers(/** @type {Bench} */ bench, /** @type {import('../../dist
       return verdict(listener?.verdict.kind === 'free' || listener?.verdict.kind === 'harmless');
     },
     ...Object.fromEntries(listers(bench).map(([name, { ask }]) => [name, ask])),
-    ...Object.fromEntries(checkers(bench).map((name) => [name, checker(name)])),
   };
   for (const { name, transport, hold } of HOLDERS) {
     const { port, end } = await hold(bench.baseline);
     /** @type {[string, 'free' | 'busy' | 'cannot'][]} */
     const said = [];
     for (const [contestant, ask] of Object.entries(all)) said.push([contestant, await ask(transport, port)]);
+    said.push(...(await checkersSay(checkers(bench), transport, port)));
     const truth = verdict(await haproxyHas(bench, transport, port));
     for (const [contestant, answer] of said) bench.answer({ holder: name, contestant, said: answer, truth });
     await end();
@@ -110,7 +110,7 @@ async function answers(/** @type {Bench} */ bench, /** @type {import('../../dist
 /** Milliseconds for so many free ports: of the libraries in a process that lives, of the commands from nothing. */
 async function times(/** @type {Bench} */ bench, /** @type {import('../../dist/index.js').Berth} */ library) {
   const timed = async (/** @type {number} */ count, /** @type {string} */ name) => {
-    const { stdout } = await run(process.execPath, [CHECKERS, name, HOST, String(FIRST), String(count)]);
+    const { stdout } = await run(process.execPath, [CHECKERS, 'time', name, HOST, String(FIRST), String(count)]);
     const { ms, free } = JSON.parse(stdout);
     if (free !== count) throw new Error(`${name}: ${free} of ${count} ports are free`);
     return ms;

@@ -49,22 +49,49 @@ const CHECKERS = {
     ),
 };
 
-/** All of them; `node checkers.mjs NAME HOST FIRST COUNT` prints `{ ms, free }` of that many ports in a row. */
 export const NAMES = Object.keys(CHECKERS);
 
-const [name, host = '', first, count] = process.argv.slice(2);
-if (name !== undefined && process.argv[1] === import.meta.filename) {
+async function checkerOf(/** @type {string} */ name) {
   const check = await CHECKERS[name]?.();
   if (!check) throw new Error(`no checker ${name}`);
+  return check;
+}
+
+/** So many ports in a row. */
+async function time(
+  /** @type {string} */ name,
+  /** @type {string} */ host,
+  /** @type {number} */ first,
+  /** @type {number} */ count,
+) {
+  const check = await checkerOf(name);
   // Its first call pays for what it loads.
   await check(host, 1);
-  const ports = Array.from({ length: Number(count) }, (_, index) => Number(first) + index);
+  const ports = Array.from({ length: count }, (_, index) => first + index);
   const begin = performance.now();
   let free = 0;
   for (let at = 0; at < ports.length; at += AT_ONCE) {
     const some = await Promise.all(ports.slice(at, at + AT_ONCE).map((port) => check(host, port)));
     free += some.filter(Boolean).length;
   }
-  process.stdout.write(`${JSON.stringify({ ms: performance.now() - begin, free })}\n`);
+  return { ms: performance.now() - begin, free };
+}
+
+/** One port, one checker after the other. */
+async function ask(/** @type {string[]} */ names, /** @type {string} */ host, /** @type {number} */ port) {
+  /** @type {Record<string, boolean>} */
+  const free = {};
+  for (const name of names) free[name] = await (await checkerOf(name))(host, port);
+  return free;
+}
+
+// `node checkers.mjs time NAME HOST FIRST COUNT` prints { ms, free }; `… ask NAME,NAME HOST PORT` prints { NAME: free, … }.
+if (process.argv[1] === import.meta.filename) {
+  const [, , what, names = '', host = '', first, count] = process.argv;
+  const answer =
+    what === 'time'
+      ? await time(names, host, Number(first), Number(count))
+      : await ask(names.split(','), host, Number(first));
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
   process.exit();
 }
