@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { buildOf } from '../support/families.js';
+import { recordFigure } from '../support/figures.js';
 import { cannotRun, haproxyBinaries } from '../support/haproxy.js';
 
 const MAIN = fileURLToPath(new URL('../../demo/main.mjs', import.meta.url));
@@ -38,9 +40,13 @@ function replay(how: string, binary: string) {
   return { status: done.status, progress: done.stderr, result: results[0]! };
 }
 
-describe.skipIf(skipped).each(haproxyBinaries())('demo with HAProxy $version', ({ path }) => {
+describe.skipIf(skipped).each(haproxyBinaries())('demo with HAProxy $version', ({ path, version }) => {
+  const results = new Map<string, Result>();
+  afterAll(() => record(version, path, results));
+
   test("lbagent's own reload takes every listener down, and the count shows it", () => {
     const { status, result } = replay('lbagent', path);
+    results.set('lbagent', result);
     expect(status).toBe(0);
     // The reload always fails, and every listener is down while it does. The start after the kill mostly fails too, in the
     // TIME_WAIT of the killed connection; where the kill met unread data there is none (RST), and it succeeds.
@@ -59,6 +65,7 @@ describe.skipIf(skipped).each(haproxyBinaries())('demo with HAProxy $version', (
 
   test('berth reload serves the new listener, and nobody notices', () => {
     const { status, result, progress } = replay('berth', path);
+    results.set('berth', result);
     expect(progress).toContain('169.254.0.101:58824');
     expect(result.reload.reportedServed).toBe(true);
     expect(result.down).toEqual({ listenerSeconds: 0, worst: 0, atEnd: 0 });
@@ -69,6 +76,33 @@ describe.skipIf(skipped).each(haproxyBinaries())('demo with HAProxy $version', (
     expect(status).toBe(0);
   });
 });
+
+function record(version: string, path: string, results: ReadonlyMap<string, Result>): void {
+  const [theirs, ours] = [results.get('lbagent'), results.get('berth')];
+  if (!theirs || !ours) return;
+  const lost = ({ connections: { refused, cut, hung, heldLost } }: Result) => refused + cut + hung + heldLost;
+  const rows: [string, (result: Result) => string][] = [
+    ['the new listener', ({ fresh }) => (fresh.served ? 'served' : 'not served')],
+    ['listeners down at once', ({ down }) => String(down.worst)],
+    ['listeners down, in seconds of one', ({ down }) => down.listenerSeconds.toFixed(1)],
+    ['connections refused, cut, hung', ({ connections: { refused, cut, hung } }) => `${refused}, ${cut}, ${hung}`],
+    ['long connections lost', ({ connections: { held, heldLost } }) => `${heldLost} of ${held}`],
+    ['the connection on the port', ({ seeded }) => (seeded.alive ? 'lives' : 'gone')],
+  ];
+  recordFigure({
+    part: 'lbagent',
+    name: `the incident, HAProxy ${version}`,
+    promise: 'A new listener whose port a connection of HAProxy’s own has taken is served, and nobody notices.',
+    figure: `${lost(ours)} of ${ours.connections.attempted} clients lost; without Berth ${lost(theirs)} of ${theirs.connections.attempted}`,
+    kept: lost(ours) === 0 && ours.fresh.served && ours.seeded.alive && ours.down.worst === 0,
+    haproxy: [buildOf(path).version],
+    table: {
+      title: 'The same reload, lbagent’s way',
+      columns: ['', 'berth reload', 'lbagent’s reload'],
+      rows: rows.map(([name, of]) => [name, of(ours), of(theirs)]),
+    },
+  });
+}
 
 describe.skipIf(skipped)('the demo leaves nothing', () => {
   test('interrupted, it ends its HAProxy, its namespaces and its files', async () => {

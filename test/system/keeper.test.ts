@@ -2,6 +2,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { agentIn, type TestAgent } from '../support/agent.js';
+import { buildOf } from '../support/families.js';
+import { recordFigure } from '../support/figures.js';
 import { cannotRun, configuration, haproxyBinaries, Lab } from '../support/haproxy.js';
 
 const why = cannotRun();
@@ -10,7 +12,7 @@ const KILLS = Number(process.env['BERTH_KEEPER_KILLS'] ?? 20);
 const eager = { restart: { backOffMs: 0, maxBackOffMs: 0, limit: 1000 } };
 const ports = (count: number, first = 8000) => Array.from({ length: count }, (_, at) => `169.254.0.101:${first + at}`);
 
-describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy $version', ({ path }) => {
+describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy $version', ({ path, version }) => {
   let lab: Lab;
   let agent: TestAgent | undefined;
 
@@ -71,6 +73,17 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy 
     const load = await lab.startLoad({ targets: binds, rate: 200, timeoutMs: 20_000 });
     for (let kill = 0; kill < KILLS; kill++) await killed(running, pidOf(running));
     const seen = await load.stop();
+    const same = JSON.stringify([...lab.listeners()]) === JSON.stringify([...before]);
+    recordFigure({
+      part: 'lbagent',
+      name: `keeper, HAProxy ${version}`,
+      promise: 'A HAProxy that dies is back on the very sockets that it had, and no new client is refused meanwhile.',
+      figure:
+        `${KILLS} times SIGKILL, ${before.size} listeners: ${seen.refused} refused and ${seen.hung} hung of ` +
+        `${seen.attempts} clients, sockets ${same ? 'the same' : 'not the same'}`,
+      kept: seen.refused + seen.hung === 0 && same,
+      haproxy: [buildOf(path).version],
+    });
     expect(seen.ok).toBeGreaterThan(KILLS);
     expect({ refused: seen.refused, hung: seen.hung }).toEqual({ refused: 0, hung: 0 });
     expect(lab.listeners()).toEqual(before);
