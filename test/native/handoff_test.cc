@@ -96,24 +96,26 @@ TEST("served sockets arrive whole and in order, by 252 at most in one message", 
 TEST("askers who are silent keep nobody waiting, and end with the server", [] {
   int before = openFiles();
   std::vector<UniqueFd> sockets = someSockets(2);
-  HandoffServer server;
-  CHECK(!server.start(path("patient"), 0, {{sockets[0].get(), "", ""}, {sockets[1].get(), "", ""}}));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::string where = path("patient");
-  std::memcpy(address.sun_path, where.data(), where.size());
   std::vector<UniqueFd> silent;
-  for (int i = 0; i < 40; i++) {
-    silent.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    CHECK(::connect(silent.back().get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+  {
+    HandoffServer server;
+    CHECK(!server.start(path("patient"), 0, {{sockets[0].get(), "", ""}, {sockets[1].get(), "", ""}}));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string where = path("patient");
+    std::memcpy(address.sun_path, where.data(), where.size());
+    for (int i = 0; i < 40; i++) {
+      silent.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      CHECK(::connect(silent.back().get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+    }
+    // One after the other they would take 36 s.
+    Result<std::vector<int>> got = askForSockets(where, 10000, -1);
+    CHECK(got.ok());
+    CHECK_EQUAL(got.value.size(), 2);
+    for (int fd : got.value) UniqueFd closing(fd);
+    server.stop();
+    CHECK_EQUAL(server.served(), 1);
   }
-  // One after the other they would take 36 s.
-  Result<std::vector<int>> got = askForSockets(where, 10000, -1);
-  CHECK(got.ok());
-  CHECK_EQUAL(got.value.size(), 2);
-  for (int fd : got.value) UniqueFd closing(fd);
-  server.stop();
-  CHECK_EQUAL(server.served(), 1);
   silent.clear();
   sockets.clear();
   CHECK_EQUAL(openFiles(), before);
