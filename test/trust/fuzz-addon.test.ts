@@ -15,7 +15,7 @@ const addon =
 
 describeInNamespaces('the addon and arguments that are none', () => {
   test('every call, with wrong types, numbers beyond their range, detached buffers and getters that throw', async () => {
-    const calls = amount('addon_calls', { short: 1500, full: 30_000 });
+    const calls = amount('addon_calls', { short: 1500, full: 12_000 });
     const fuzzer = join(repository, 'test/support/addon-fuzzer.mjs');
     const child = spawn('unshare', ['--net', process.execPath, fuzzer, addon, '1', String(calls)]);
     const [said, log, [code, signal]] = (await Promise.all([

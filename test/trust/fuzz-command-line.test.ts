@@ -145,7 +145,7 @@ test('whoever answers for HAProxy: an answer that makes sense, or an error that 
   }
 
   const outcome = await fc.check(fc.asyncProperty(answer, fc.constantFrom(...Object.keys(questions)), meet), {
-    ...{ numRuns: amount('command_lines', { short: 80, full: 1000 }), seed: SEED, endOnFailure: true },
+    ...{ numRuns: amount('command_lines', { short: 50, full: 600 }), seed: SEED, endOnFailure: true },
   });
   await peer.end();
   rmSync(directory, { recursive: true, force: true });

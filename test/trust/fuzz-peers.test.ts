@@ -123,7 +123,7 @@ describeInNamespaces('a peer that hands over sockets', () => {
     }
 
     const plan = fc.oneof({ weight: 1, arbitrary: honest }, { weight: 4, arbitrary: hostile });
-    const numRuns = amount('getsocks_peers', { short: 80, full: 800 });
+    const numRuns = amount('getsocks_peers', { short: 60, full: 800 });
     const outcome = await fc.check(fc.asyncProperty(plan, meet), { numRuns, seed: SEED, endOnFailure: true });
     peer.kill('SIGKILL');
     await once(peer, 'exit');
