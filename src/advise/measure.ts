@@ -12,7 +12,7 @@ import {
 } from '../model/ports.js';
 import { socketEndpoint, type SocketRow } from '../model/socket.js';
 import { coveredV4, coveredV6, ANY } from '../model/endpoint.js';
-import type { GivenInputs } from './inputs.js';
+import type { GivenInputs, Inputs } from './inputs.js';
 import { TIME_WAIT, type Halves } from './model.js';
 import type { Measured } from './advise.js';
 
@@ -133,7 +133,7 @@ function placesOf(present: PortSet, { first, last }: HostFacts['range']): string
 }
 
 /** Destinations with as many connections each: few classes, however many there are. */
-function classesOf({ destinations, held }: Look): GivenInputs['destinations'] {
+function classesOf({ destinations, held }: Look): Inputs['destinations'] {
   if (held === 0) return 1;
   const counts = new Map<number, number>();
   for (const connections of destinations.values()) counts.set(connections, (counts.get(connections) ?? 0) + 1);

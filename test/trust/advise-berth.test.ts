@@ -31,7 +31,7 @@ describe.skipIf(why !== undefined)('with everything', () => {
     };
     const berth = await openBerth({ settings, environment: {} });
     const end = new AbortController();
-    const ending = end.signal;
+    let churning = Promise.resolve();
     try {
       await lab.exec('sysctl', ['-qw', `net.ipv4.ip_local_port_range=${RANGE.first} ${RANGE.last}`]);
       const netns = {
@@ -42,9 +42,12 @@ describe.skipIf(why !== undefined)('with everything', () => {
         startChurn(netns, { servers: [10_002], rate: 40, lifetime: 0.1, close: 'fin' }),
       ]);
       await Promise.all([churns[0].pass(8), churns[1].pass(1)]);
-      const churning = (async () => {
+      churning = (async () => {
         // A little at a time, so that its TIME_WAITs, a minute each, do not fill the range.
-        for (; !ending.aborted; await sleep(100)) await Promise.all([churns[0].pass(0.1), churns[1].pass(0.02)]);
+        while (!end.signal.aborted) {
+          await Promise.all([churns[0].pass(0.1), churns[1].pass(0.02)]);
+          await sleep(100);
+        }
       })();
       versions.push(version);
       const random = randomOf(Number(version.replace('.', '')));
@@ -62,9 +65,9 @@ describe.skipIf(why !== undefined)('with everything', () => {
         leftOut.push(...report.quarantined.map(({ verdict, sentence }) => `${verdict.kind} at last; ${sentence}`));
         expect(lab.listeners().size).toBeGreaterThanOrEqual(report.listeners.served);
       }
+    } finally {
       end.abort();
       await churning;
-    } finally {
       await berth.close();
       await kernel.closeNamespace();
       await lab.close();

@@ -27,7 +27,7 @@ const most = form === 'full' ? 1000 : 40;
 const CASES: readonly Case[] = [
   ...[1, 10, most].flatMap((hosts) =>
     [2000, 20_000].map((listeners) => {
-      return { range: DEFAULT, hosts, listeners, destinations: 20, rate: 50, lifetime: 40 };
+      return { range: DEFAULT, hosts, listeners, destinations: 20, rate: 25, lifetime: 40 };
     }),
   ),
   // One destination that wants more than the half of the ports, and more than there are.

@@ -69,7 +69,7 @@ describeInNamespaces('predicted against seen', () => {
         const churn = await startChurn(netns, churning);
         await churn.pass(SETTLED);
         const seen = { first: [] as number[], second: [] as number[] };
-        for (let look = 0; look < amount('looks', { short: 8, full: 40 }); look++) {
+        for (let look = 0; look < amount('looks', { short: 8, full: 24 }); look++) {
           // As long as most live: each look sees others.
           await churn.pass(2);
           const busy = [...(await busyAmong(kernel, portsOf(RANGE)))];
@@ -105,7 +105,7 @@ describeInNamespaces('predicted against seen', () => {
       const reserved = portsOf(RANGE).filter((port) => port % 4 === 0);
       const steps = [0.5, 1, 2].map((lead) => ({ lead, held: 0 }));
       let before = 0;
-      for (let round = 0; round < amount('rounds', { short: 4, full: 20 }); round++) {
+      for (let round = 0; round < amount('rounds', { short: 4, full: 12 }); round++) {
         await churn.pass(SETTLED);
         await kernel.writeReservedPorts(portSet(reserved), true);
         const held = [...(await busyAmong(kernel, reserved))];
@@ -164,7 +164,7 @@ describeInNamespaces('predicted against seen', () => {
       await inNamespace({ first: 20_000, last: 20_099 }, async ({ netns }) => {
         const churn = await startChurn(netns, { servers: servers(1), rate: load, lifetime: 1 });
         await churn.pass(SETTLED);
-        const { attempts, failed } = await churn.pass(amount('lives', { short: 20, full: 100 }));
+        const { attempts, failed } = await churn.pass(amount('lives', { short: 20, full: 60 }));
         const predicted = loss(load, 100);
         const seen = failed / attempts;
         // Connects fail in runs, about as long as a connection lives: so much fewer are the tries that count.
