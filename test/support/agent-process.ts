@@ -81,7 +81,7 @@ export async function startAgentProcess(
       while (!existsSync(heapFile)) await sleep(10);
       const { instances } = await client.instances();
       const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-      const links = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+      const links = await fewestOpen(pid);
       return {
         heap: (JSON.parse(readFileSync(heapFile, 'utf8')) as NodeJS.MemoryUsage).heapUsed,
         memory: Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024,
@@ -128,6 +128,17 @@ function cpuOf(pid: number): number {
     .replace(/^.*\) /, '')
     .split(' ');
   return 10 * (Number(fields[11]) + Number(fields[12]));
+}
+
+/** What it has open for a moment, the connection of a question or a directory, is not in all of the looks. */
+async function fewestOpen(pid: number): Promise<readonly string[]> {
+  let fewest: readonly string[] | undefined;
+  for (let look = 0; look < 10; look++) {
+    const links = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+    if (links.length < (fewest?.length ?? Infinity)) fewest = links;
+    await sleep(20);
+  }
+  return fewest ?? [];
 }
 
 function linkOf(path: string): string[] {
