@@ -69,8 +69,14 @@ describeInNamespaces('thousands of calls leave nothing behind', () => {
     for (let i = 0; i < calls / 5; i++) await call();
     const [files, tasks, bytes] = [count('fd'), count('task'), await residentBytes()];
     for (let i = 0; i < calls; i++) await call();
-    expect(count('fd')).toBe(files);
-    expect(count('task')).toBe(tasks);
+    // A thread that has answered an asker closes and ends a moment after the asker has all: at the begin as at the end.
+    await vi.waitFor(
+      () => {
+        expect(count('fd')).toBeLessThanOrEqual(files);
+        expect(count('task')).toBeLessThanOrEqual(tasks);
+      },
+      { timeout: 20_000 },
+    );
     if (!sanitized) expect((await residentBytes()) - bytes).toBeLessThan(ALLOWANCE);
   }
 

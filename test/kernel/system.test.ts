@@ -119,11 +119,25 @@ describe('what Node lacks', () => {
 describe('the addon', () => {
   test('wrong arguments are TypeErrors that name the argument', () => {
     const calls = native() as unknown as Record<string, (...args: unknown[]) => unknown>;
-    expect(() => calls['openNamespace']!(7)).toThrow(new TypeError('argument 1 must be a string'));
+    expect(() => calls['openNamespace']!(7)).toThrow(new TypeError('argument 1 must be a string without NUL'));
+    expect(() => calls['tryLock']!('a\0b')).toThrow(/argument 1 must be a string without NUL/);
     expect(() => calls['probe']!(1, ['a'], [3], new Uint32Array(), true, false)).toThrow(
       /argument 3 must be an array of strings/,
     );
     expect(() => calls['probe']!(1, [], [], new Int32Array(), true, false)).toThrow(/argument 4 must be a typed array/);
+    for (const number of [NaN, 0.5, 2 ** 31, -Infinity]) {
+      expect(() => calls['peerCredentials']!(number)).toThrow(/argument 1 must be a whole number of 32 bits/);
+    }
+    expect(() => calls['signalProcess']!(1, -1, 0)).toThrow(/argument 2 must be a whole number, not negative/);
+  });
+
+  test('an error that an argument throws itself comes through, and does not end the process', () => {
+    const trap = Object.defineProperty(['a'], 0, {
+      get: () => {
+        throw new RangeError('from the inside');
+      },
+    });
+    expect(() => void native().probe(1, trap, [], new Uint32Array(), true, false)).toThrow(RangeError);
   });
 
   test('a namespace that was closed, or never was, rejects', async () => {
