@@ -26,6 +26,9 @@ export interface GivenValue {
 /** What the sources gave, the strongest value of each: by the key with dots, `conflicts.wait.deadlineMs`. */
 export type Given = Map<string, GivenValue>;
 
+/** As much of a key as an error repeats for programs; any real one is a third of it. */
+const LONGEST_KEY = 200;
+
 /** Every key path that holds a value, with its schema: `['conflicts', 'wait', 'deadlineMs']`. */
 export function leaves(shape: Shape = settingsSchema.shape, above: KeyPath = []): [KeyPath, z.core.$ZodType][] {
   return Object.entries(shape).flatMap(([key, schema]) => {
@@ -92,7 +95,10 @@ export function wrongWith(schema: z.core.$ZodType, value: unknown): string | und
 export function wrongValue(where: string, path: KeyPath, value: unknown, problem: string): BerthError {
   const key = path.join('.');
   const message = `${where}: ${key === '' ? 'the settings' : clip(key)} = ${clip(shown(value))}: ${problem}`;
-  return new BerthError('BERTH_SETTINGS', message, { step: 'settings', details: { key, where } });
+  return new BerthError('BERTH_SETTINGS', message, {
+    step: 'settings',
+    details: { key: key.slice(0, LONGEST_KEY), where },
+  });
 }
 
 function unknownKey(where: string, path: KeyPath, above: KeyPath, shape: Shape, known: Shape): BerthError {
@@ -105,7 +111,7 @@ function unknownKey(where: string, path: KeyPath, above: KeyPath, shape: Shape, 
   const key = [...above, ...path].join('.');
   return new BerthError('BERTH_SETTINGS', `${where}: there is no setting ${clip(key)}; ${advice}`, {
     step: 'settings',
-    details: { key, where },
+    details: { key: key.slice(0, LONGEST_KEY), where },
   });
 }
 

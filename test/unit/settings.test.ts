@@ -130,6 +130,13 @@ describe('refusals name the source, the key and the value', () => {
     expect(() => loadSettings({ file: file(text) })).toThrow(refused(message));
   });
 
+  it('a key of any length is not repeated', () => {
+    const path = file(`${'k'.repeat(1000)}: 1\n`);
+    expect(() => loadSettings({ file: path })).toThrow(
+      expect.objectContaining({ details: expect.objectContaining({ key: 'k'.repeat(200) }) as unknown }) as Error,
+    );
+  });
+
   it('a file that cannot be read', () => {
     expect(() => loadSettings({ file: none })).toThrow(refused(/none\.yaml.*ENOENT/));
   });
