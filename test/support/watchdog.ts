@@ -19,7 +19,7 @@ setInterval(() => {
 `;
 
 export interface Watchdog {
-  /** Run synchronous code, `what` being its input for the last words. */
+  /** Run code to its end, `what` being its input for the last words. One at a time. */
   guard<T>(what: () => string, action: () => T): T;
   close(): Promise<unknown>;
 }
@@ -33,10 +33,15 @@ export function watchdog(limitMs: number): Watchdog {
     guard: (what, action) => {
       worker.postMessage(what());
       Atomics.add(counter, 0, 1);
+      const done = (): number => Atomics.add(counter, 0, 1);
       try {
-        return action();
-      } finally {
-        Atomics.add(counter, 0, 1);
+        const result = action();
+        if (result instanceof Promise) void result.then(done, done);
+        else done();
+        return result;
+      } catch (error) {
+        done();
+        throw error;
       }
     },
     close: () => worker.terminate(),

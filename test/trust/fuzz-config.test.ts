@@ -49,7 +49,10 @@ function read(directory: string, { version, features }: Binary): Listeners | Ber
 
 /** An error of the reader's is a known one, and names the place. */
 function expectPlace(error: BerthError, text: string): void {
-  expect(['BERTH_CONFIG_SYNTAX', 'BERTH_CONFIG_UNREADABLE', 'BERTH_CONFIG_EMPTY'], text).toContain(error.code);
+  expect(
+    ['BERTH_CONFIG_SYNTAX', 'BERTH_CONFIG_UNREADABLE', 'BERTH_CONFIG_EMPTY', 'BERTH_CONFIG_TOO_LARGE'],
+    text,
+  ).toContain(error.code);
   if (error.code !== 'BERTH_CONFIG_EMPTY') expect(error.message, text).toMatch(/^(one\.cfg|two\.cfg|dir\/[^:]+):\d+: /);
 }
 
