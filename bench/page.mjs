@@ -32,7 +32,7 @@ function cells(/** @type {Row} */ { name, ours, unit, against, peer, ratio, goal
 }
 
 function amount(/** @type {number} */ value, unit = 'ms') {
-  return `${value < 1 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0)} ${unit}`;
+  return `${value < 1 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0)} ${unit}`.trim();
 }
 
 /** The text with the figures of these results between its markers, `<!-- figures: NAME -->` and `<!-- end -->`. */
@@ -53,8 +53,19 @@ const REGIONS = {
     return [
       `${date.slice(0, 10)}, Linux ${versions.kernel}, ${machine.cpus} CPUs (${machine.model.trim()}), ${machine.memory}, HAProxy ${versions.haproxy},`,
       `Node ${versions.node}, iproute2 ${versions.iproute2}; load of the machine when the parts began: ${Math.min(...loads)} to ${Math.max(...loads)}.`,
-      ...failures.map(([name, { failure }]) => `\n**${name} did not finish: ${failure}.**`),
+      ...(failures.length === 0
+        ? []
+        : [`\n**Did not finish:** ${failures.map(([name, { failure }]) => `${name} (${failure})`).join(', ')}.`]),
     ].join('\n');
+  },
+  conflict: ({ parts: { conflict } }) => {
+    const named = (conflict?.rows ?? []).filter(({ details }) => details !== undefined);
+    const rows = named.map(({ name, ours, details }) => [
+      `\`${name.split(': ')[1]}\``,
+      amount(ours),
+      `${details?.['served afterwards']} of ${details?.['listeners wanted']}`,
+    ]);
+    return markdown(['', 'takes', 'listeners served afterwards'], rows);
   },
   rows: (results, of) =>
     markdown(
@@ -126,6 +137,7 @@ function rightness(/** @type {readonly import('./measure.mjs').Answer[]} */ answ
 }
 
 export function markdown(/** @type {readonly string[]} */ head, /** @type {readonly (readonly string[])[]} */ rows) {
+  if (rows.length === 0) return 'Not measured by the last run.';
   const line = (/** @type {readonly string[]} */ row) => `| ${row.join(' | ')} |`;
   return [line(head), line(head.map((_, column) => (column === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
 }

@@ -70,10 +70,11 @@ export async function conflict(/** @type {Bench} */ bench) {
   const names = Object.keys(contestants);
   const times = await bench.inTurn(Object.fromEntries(names.map((name) => [name, attempt(name)])));
   for (const name of names) {
-    const missing = listeners + 1 - Math.min(...(served[name] ?? []));
+    const left = Math.min(...(served[name] ?? []));
     const peer = name === 'berth' ? {} : { against: 'berth', peer: times['berth'] ?? [] };
-    bench.row({ name: `${name}, new port held by a connection of its own`, ours: times[name] ?? [], ...peer });
-    const goal = name === 'berth' ? { most: 0 } : {};
-    bench.row({ name: `… of ${listeners + 1} listeners not served then`, ours: missing, unit: 'listeners', ...goal });
+    const details = { 'listeners wanted': listeners + 1, 'served afterwards': left };
+    bench.row({ name: `a busy port: ${name}`, ours: times[name] ?? [], ...peer, details });
+    if (name !== 'berth') continue;
+    bench.row({ name: 'a busy port: listeners lost by berth', ours: listeners + 1 - left, unit: '', most: 0 });
   }
 }
