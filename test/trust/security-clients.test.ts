@@ -81,7 +81,7 @@ describe.skipIf(why !== undefined)('clients of the API', () => {
     const before = process.memoryUsage().rss;
 
     const idle = amount('clients', { short: 1000, full: 10_000 });
-    const seconds = amount('siege_s', { short: 3, full: 15 });
+    const seconds = amount('siege_s', { short: 2, full: 15 });
     const besieged = as(MEMBER, { socket: lab.path('agent.sock'), idle, seconds }, siege);
     const siegeOf = { over: false };
     void besieged.finally(() => (siegeOf.over = true));

@@ -128,7 +128,7 @@ describe.skipIf(why !== undefined)('planted', () => {
 
   test('nothing is written to, chmod-ed or read out through it, and HAProxy goes on', async () => {
     // Spread over the table: neighbours have other things at other places.
-    const count = Math.min(cases.length, amount('planted', { short: 20, full: 120 }));
+    const count = Math.min(cases.length, amount('planted', { short: 12, full: 120 }));
     const chosen = Array.from({ length: count }, (_, at) => cases[(at * 73) % cases.length] ?? cases[0]);
     const succeeded: string[] = [];
     for (const one of chosen) if (one) succeeded.push(...(await attempt(one)));

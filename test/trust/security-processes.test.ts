@@ -68,7 +68,8 @@ describe.skipIf(why !== undefined)('whose process it is', () => {
     );
     const before = { serving: ours(), listeners: [...lab.listeners()] };
     const succeeded: string[] = [];
-    for (const content of contents) {
+    const chosen = contents.slice(-amount('pid_files', { short: 8, full: contents.length }));
+    for (const content of chosen) {
       const pidFile = lab.write('haproxy.pid', content);
       const berth = await open({}, pidFile);
       for (const act of [() => berth.reload([config()]), () => berth.stop(), () => berth.stop({ hard: true })]) {
@@ -87,7 +88,7 @@ describe.skipIf(why !== undefined)('whose process it is', () => {
       promise:
         'A pid file that names another program, init, Berth itself or a HAProxy of another namespace has none signalled.',
       what: 'to have a process signalled by what a pid file says',
-      tried: contents.length * 3,
+      tried: chosen.length * 3,
       succeeded: alive ? succeeded : [...succeeded, 'a process is gone'],
       haproxy: binary,
     });
