@@ -12,7 +12,7 @@ import { watchdog } from '../support/watchdog.js';
 import { directory } from './fuzz-files.js';
 import { TARGETS, type Target } from './fuzz-targets.js';
 
-const CASES = amount('texts', { short: 200, full: 5000 });
+const CASES = amount('texts', { short: 200, full: 3000 });
 const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const LIMIT_MS = 10_000;
 
