@@ -63,7 +63,7 @@ async function settled(scene: Scene, change: Change, orphaned: boolean): Promise
     if (now === old.join() && old.length > 0) return 'old';
     if (now === next.join()) return 'new';
     const last = tries === 400;
-    if (now === '' && (change.old.length === 0 || (orphaned && last))) return 'none';
+    if (now === '' && (change.old.length === 0 || (orphaned && scene.strays().length === 0))) return 'none';
     if (now === both.join() && last) return 'both';
     if (last) throw new Broken(`half a state: of ${old.join()} and ${next.join()} there listen ${now || 'none'}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -78,6 +78,7 @@ export async function runMatrix(matrix: Matrix): Promise<void> {
       const share = cells.filter((_, index) => index % binaries.length === at);
       for (const cell of evenly(share, Math.ceil(matrix.cases / binaries.length))) {
         const name = `HAProxy ${binary.version}, ${matrix.mode}, ${cell.kind}: ${cell.fault.name} at "${keyOf(cell.step)}"`;
+        if (process.env['BERTH_TRUST_TELL'] !== undefined) console.log(name);
         const why = await runCell(scene, cell);
         if (why === undefined) continue;
         cases++;
