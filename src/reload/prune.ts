@@ -1,6 +1,6 @@
 /** What is no longer needed goes: old generations beyond the number to keep, and what a crash left half made. */
 import { readdir, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { errnoOf, removeTree, stateWriteError } from './files.js';
 import { generationNumbers, lastGood, listGenerations, servingNumber } from './generations.js';
 import type { StateDir } from './state-dir.js';
@@ -36,13 +36,18 @@ export async function prune(state: StateDir, keep: number, protect: readonly num
 /**
  * Remove what a Berth that died, or could not write any more, has left: generations that were being made or removed, and
  * files written aside. The caller holds the lock, so that nobody is making one.
+ * @param pidFile of the HAProxy that serves, where it is not Berth's own
  * @returns the names removed, `.7.staging`
  */
-export async function sweep(state: StateDir): Promise<string[]> {
+export async function sweep(state: StateDir, pidFile = join(state.run, 'haproxy.pid')): Promise<string[]> {
   const generations = await removeThose(state.generations, /^\.\d+\.(staging|removing)$/);
   // The agent notes what it has applied without the lock.
   const aside = await removeThose(state.path, /^(?!applied\.json).*\.new$/);
-  return [...generations, ...aside, ...(await removeThose(state.run, /\.berth$/))];
+  const beside = `${basename(pidFile)}.berth`;
+  const started = [];
+  for (const directory of new Set([state.run, dirname(pidFile)]))
+    started.push(...(await removeThose(directory, (name) => name === beside || OUTPUT.test(name))));
+  return [...generations, ...aside, ...started];
 }
 
 /** The same for the files of one generation; one that does not exist has none. */
@@ -50,10 +55,13 @@ export function sweepGeneration(state: StateDir, number: number): Promise<string
   return removeThose(join(state.generations, String(number)), /\.new$/);
 }
 
-async function removeThose(directory: string, pattern: RegExp): Promise<string[]> {
+/** What HAProxy says at its start goes there; without a name but for the moment of its making (haproxy/start.ts). */
+const OUTPUT = /^\.haproxy-output-[0-9a-f]{12}$/;
+
+async function removeThose(directory: string, which: RegExp | ((name: string) => boolean)): Promise<string[]> {
   try {
     const names = await readdir(directory);
-    const left = names.filter((name) => pattern.test(name));
+    const left = names.filter((name) => (typeof which === 'function' ? which(name) : which.test(name)));
     for (const name of left) await removeTree(join(directory, name));
     return left;
   } catch (error) {

@@ -26,7 +26,7 @@ type Record<K extends JournalRecord['kind']> = Extract<JournalRecord, { kind: K 
 /** Bring an unfinished transaction to an end; undefined where there is none. The caller holds the lock. */
 export async function recover(context: ReloadContext): Promise<RecoveryReport | undefined> {
   const records = context.journal.unfinished;
-  const swept = (await sweep(context.state)).map((name) => `removed ${name}`);
+  const swept = (await sweep(context.state, pidFileOf(context))).map((name) => `removed ${name}`);
   if (records.length === 0) swept.push(...(await nameAbandoned(context.state)));
   const begin = find(records, 'begin');
   if (!begin) {

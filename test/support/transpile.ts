@@ -23,6 +23,6 @@ export function transpile(...modules: readonly string[]): { path(module: string)
     for (const [, path] of text.matchAll(/from '(\.[^']+)\.js'/g)) take(resolve(dirname(file), `${path!}.ts`));
   };
   for (const module of modules) take(join(root, `${module}.ts`));
-  writeFileSync(join(top, 'package.json'), '{ "type": "module" }');
+  writeFileSync(join(top, 'package.json'), '{ "type": "module", "version": "0.0.0" }');
   return { path: (module) => join(out, `${module}.js`), remove: () => rmSync(top, { recursive: true, force: true }) };
 }

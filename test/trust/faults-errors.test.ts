@@ -18,7 +18,7 @@ describe.skipIf(why !== undefined)('errors', () => {
       mode,
       kinds: ['reload', 'first'],
       faults: ERRORS,
-      cases: amount('errors', { short: 14, full: 640 }),
+      cases: amount('errors', { short: 10, full: 260 }),
     });
   });
 });

@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process';
 import { dirname, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { amount } from '../support/figures.js';
+import { amount, form } from '../support/figures.js';
 import { cannotRun } from '../support/haproxy.js';
 import { type Fault, runMatrix } from '../support/faults/matrix.js';
 import type { Mode } from '../support/faults/scene.js';
@@ -48,9 +48,9 @@ describe.skipIf(why !== undefined)('kill -9 of Berth', () => {
       promise:
         'Berth may die at any call: HAProxy serves on, and the next command brings the reload to its end, says so, and leaves nothing behind.',
       mode,
-      kinds: ['reload', 'first'],
+      kinds: form === 'full' ? ['reload', 'first'] : ['reload'],
       faults: [killed],
-      cases: amount('berth_kills', { short: 6, full: 160 }),
+      cases: amount('berth_kills', { short: 4, full: 80 }),
     });
   });
 });

@@ -31,11 +31,14 @@ export async function expectInOrder(
 ): Promise<Aftermath> {
   for (const pid of scene.strays()) signalQuietly(pid, 'SIGCONT');
   await expectNoDescriptors(scene, before);
-  const now = await settled(scene, change, orphaned);
+  let now = await settled(scene, change, orphaned);
   const unfinished = (await journalOf(scene)).unfinished.length > 0;
   if (now === 'both' && !unfinished) throw new Broken('listeners of two generations, and the journal says nothing');
-  for (const listener of now === 'old' ? change.old : now === 'new' ? change.next : []) {
-    await expectAnswer(scene, listener);
+  try {
+    await expectAnswers(scene, change, now);
+  } catch (error) {
+    // What was ended may have been about to go.
+    if (!orphaned || (now = await settled(scene, change, orphaned)) !== 'none') throw error;
   }
   const recovery = await scene.recover();
   if (unfinished && !recovery?.done.length) throw new Broken('the recovery does not say what it did');
@@ -68,6 +71,10 @@ async function settled(scene: Scene, change: Change, orphaned: boolean): Promise
     if (last) throw new Broken(`half a state: of ${old.join()} and ${next.join()} there listen ${now || 'none'}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+async function expectAnswers(scene: Scene, { old, next }: Change, serves: string): Promise<void> {
+  for (const listener of serves === 'old' ? old : serves === 'new' ? next : []) await expectAnswer(scene, listener);
 }
 
 /** A client gets its answer through this listener. */

@@ -1,10 +1,14 @@
 /** Steps × faults: which cells there are, which of them are run, how each is held against what must be, and the figure. */
+import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { type Part, form, recordFigure } from '../figures.js';
 import { haproxyBinaries } from '../haproxy.js';
 import { expectInOrder, descriptors } from './aftermath.js';
 import { type Call, type Hook, keyOf } from './calls.js';
 import { type Change, type Kind, type Mode, type Outcome, Scene } from './scene.js';
+
+/** Which cells are run, where not all are. */
+const SEED = process.env['BERTH_TRUST_SEED'] ?? '1';
 
 /** One fault at one call of one kind of reload. */
 export interface Cell {
@@ -44,8 +48,10 @@ export interface Matrix {
   readonly mode: Mode;
   readonly kinds: readonly Kind[];
   readonly faults: readonly Fault[];
-  /** Cells to run, of all HAProxies together; they are taken evenly, and each is run with one of them. */
+  /** Cells to run, of all HAProxies together; a sample of all, each run with one of them. */
   readonly cases: number;
+  /** The steps, where they are not the calls that Berth's code makes. */
+  readonly steps?: (scene: Scene, kind: Kind) => Promise<Call[]>;
   /** Of each step as many calls of the same name as these. */
   readonly repeats?: number;
 }
@@ -60,7 +66,9 @@ export async function runMatrix(matrix: Matrix): Promise<void> {
   const rows = new Map<string, Map<string, Row>>();
   const failures: string[] = [];
   const versions: string[] = [];
-  const binaries = haproxyBinaries();
+  const all = haproxyBinaries();
+  // One is enough for the short form: the oldest for a mode, the newest for the other.
+  const binaries = form === 'full' ? all : all.slice(...(matrix.mode === 'standalone' ? [-1] : [0, 1]));
   let steps = 0;
   let cases = 0;
   for (const [at, binary] of binaries.entries()) {
@@ -69,14 +77,14 @@ export async function runMatrix(matrix: Matrix): Promise<void> {
       versions.push(await scene.fullVersion());
       const cells: Cell[] = [];
       for (const kind of matrix.kinds) {
-        const found = firstOnes(await scene.steps(kind), matrix.repeats ?? 1);
+        const found = firstOnes(await (matrix.steps ?? ownSteps)(scene, kind), matrix.repeats ?? 1);
         if (at === 0) steps += found.length;
         for (const step of found)
           for (const fault of matrix.faults)
             if (fault.strikes(step, kind, matrix.mode)) cells.push({ kind, step, fault });
       }
-      const share = cells.filter((_, index) => index % binaries.length === at);
-      for (const cell of evenly(share, Math.ceil(matrix.cases / binaries.length))) {
+      const share = shuffled(cells).filter((_, index) => index % binaries.length === at);
+      for (const cell of share.slice(0, Math.ceil(matrix.cases / binaries.length))) {
         const name = `HAProxy ${binary.version}, ${matrix.mode}, ${cell.kind}: ${cell.fault.name} at "${keyOf(cell.step)}"`;
         if (process.env['BERTH_TRUST_TELL'] !== undefined) console.log(name);
         const why = await runCell(scene, cell);
@@ -104,7 +112,9 @@ export async function runMatrix(matrix: Matrix): Promise<void> {
     haproxy: versions,
     table: tableOf(matrix, rows),
   });
-  console.log(`${matrix.name}, ${matrix.mode}, ${form}: ${cases} cases at ${steps} calls, ${failures.length} failures`);
+  console.log(
+    `${matrix.name}, ${matrix.mode}, ${form}, seed ${SEED}: ${cases} cases at ${steps} calls, ${failures.length} failures`,
+  );
   expect(failures).toEqual([]);
   expect(cases).toBeGreaterThan(0);
 }
@@ -135,14 +145,23 @@ async function runCell(scene: Scene, { kind, step, fault }: Cell): Promise<strin
   }
 }
 
+const ownSteps = (scene: Scene, kind: Kind): Promise<Call[]> => scene.steps(kind);
+
 /** The first calls of each name in each phase: the rest of a loop does the same again. */
 function firstOnes(calls: readonly Call[], repeats: number): Call[] {
   return calls.filter(({ nth }) => nth <= repeats);
 }
 
-function evenly<T>(items: readonly T[], count: number): T[] {
-  if (items.length <= count) return [...items];
-  return Array.from({ length: count }, (_, at) => items[Math.floor((at * items.length) / count)] as T);
+/** A sample without a pattern of its own, and the same in each run with the same seed. */
+function shuffled(cells: readonly Cell[]): Cell[] {
+  const place = ({ kind, step, fault }: Cell) =>
+    createHash('sha1')
+      .update(`${SEED} ${kind} ${keyOf(step)} ${fault.name}`)
+      .digest('hex');
+  return cells
+    .map((cell) => ({ cell, place: place(cell) }))
+    .sort((one, other) => (one.place < other.place ? -1 : 1))
+    .map(({ cell }) => cell);
 }
 
 function rowOf(rows: Map<string, Map<string, Row>>, { step, fault, kind }: Cell): Row {

@@ -10,10 +10,10 @@ type Victim = 'new HAProxy' | 'old HAProxy' | 'master';
 /** From when on there is one, by the phase of the reload; a first start has nobody before. */
 const LATE = /^(hand over|after hand over|verify|after verify|commit|after commit|retire|after retire|release)$/;
 
-const isMaster = ({ argv }: ProcessInfo): boolean => argv.includes('-W');
-
 function victims(scene: Scene, victim: Victim, before: ReadonlySet<number>): ProcessInfo[] {
   const all = scene.haproxies();
+  // A worker has its master's command line; what tells them apart is who is whose child.
+  const isMaster = ({ ppid }: ProcessInfo) => scene.mode === 'master-worker' && !all.some(({ pid }) => pid === ppid);
   if (victim === 'master') return all.filter(isMaster);
   const workers = all.filter((one) => !isMaster(one));
   return workers.filter(({ pid }) => before.has(pid) === (victim === 'old HAProxy'));
