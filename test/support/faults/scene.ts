@@ -4,7 +4,7 @@
  * somebody else holds, so that it is reserved and shared.
  */
 import { spawn } from 'node:child_process';
-import { rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { openBerth } from '../../../src/berth.js';
 import { openHost } from '../../../src/host.js';
 import type { ReloadRequest } from '../../../src/reload/context.js';
@@ -48,6 +48,7 @@ export interface Outcome {
 export class Scene {
   readonly binary: string;
   #port = 20_000;
+  #wrapped = false;
   #served: readonly string[] = [];
 
   private constructor(
@@ -203,7 +204,11 @@ export class Scene {
 
   /** Of those begun after the scene was opened: looking at every process of the host takes too long at every call. */
   strays(): number[] {
-    const first = Math.min(...this.bystanders);
+    const opened = Math.min(...this.bystanders);
+    // The last pid given out: once they have begun anew at 300, all are to be looked at.
+    const last = Number(readFileSync('/proc/loadavg', 'utf8').trim().split(' ').at(-1));
+    const first = last > opened && !this.#wrapped ? opened : 1;
+    this.#wrapped = first === 1;
     const inode = namespaceInode(this.lab.netns) ?? 0;
     return processesIn(inode, first).filter((pid) => !this.bystanders.has(pid) && !isDead(readProcess(pid)));
   }
