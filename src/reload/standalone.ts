@@ -135,7 +135,9 @@ export async function retire(
   }
   rememberStop(context.state, old.pid);
   const warnings: string[] = [];
-  if (!(await stopsListening(context.kernel, old, 2000))) {
+  // Closing 19000 listeners takes HAProxy 2.6 seconds.
+  const patienceMs = 2000 + serving.expected.length;
+  if (!(await stopsListening(context.kernel, old, patienceMs))) {
     warnings.push(`haproxy[${old.pid}] was told to finish (SIGUSR1) and still listens; see berth status`);
   }
   const proof = await prove({ ...context, settleMs: 0 }, serving.process, serving.expected, serving.lenient);
