@@ -31,14 +31,14 @@ export async function expectInOrder(
 ): Promise<Aftermath> {
   for (const pid of scene.strays()) signalQuietly(pid, 'SIGCONT');
   await expectNoDescriptors(scene, before);
-  let now = await settled(scene, change, orphaned);
+  const now = await settled(scene, change, orphaned);
   const unfinished = (await journalOf(scene)).unfinished.length > 0;
   if (now === 'both' && !unfinished) throw new Broken('listeners of two generations, and the journal says nothing');
   try {
     await expectAnswers(scene, change, now);
   } catch (error) {
     // What was ended may have been about to go.
-    if (!orphaned || (now = await settled(scene, change, orphaned)) !== 'none') throw error;
+    if (!orphaned || (await settled(scene, change, orphaned)) !== 'none') throw error;
   }
   const recovery = await scene.recover();
   if (unfinished && !recovery?.done.length) throw new Broken('the recovery does not say what it did');

@@ -50,6 +50,8 @@ export interface Matrix {
   readonly faults: readonly Fault[];
   /** Cells to run, of all HAProxies together; a sample of all, each run with one of them. */
   readonly cases: number;
+  /** Cells that have failed once, `FAULT at STEP`: they are run in every form, before the sample. */
+  readonly found?: readonly string[];
   /** The steps, where they are not the calls that Berth's code makes. */
   readonly steps?: (scene: Scene, kind: Kind) => Promise<Call[]>;
   /** Of each step as many calls of the same name as these. */
@@ -83,7 +85,9 @@ export async function runMatrix(matrix: Matrix): Promise<void> {
           for (const fault of matrix.faults)
             if (fault.strikes(step, kind, matrix.mode)) cells.push({ kind, step, fault });
       }
-      const share = shuffled(cells).filter((_, index) => index % binaries.length === at);
+      const isFound = ({ step, fault }: Cell) => matrix.found?.includes(`${fault.name} at ${keyOf(step)}`) === true;
+      const sample = shuffled(cells.filter((cell) => !isFound(cell)));
+      const share = [...cells.filter(isFound), ...sample].filter((_, index) => index % binaries.length === at);
       for (const cell of share.slice(0, Math.ceil(matrix.cases / binaries.length))) {
         const name = `HAProxy ${binary.version}, ${matrix.mode}, ${cell.kind}: ${cell.fault.name} at "${keyOf(cell.step)}"`;
         if (process.env['BERTH_TRUST_TELL'] !== undefined) console.log(name);
