@@ -206,6 +206,8 @@ export class Care {
 
   /** It ended. @returns true where it is to be started again */
   async ended(process: ProcessInfo, end: ProcessEnd): Promise<boolean> {
+    // Of one that a reload has retired meanwhile: what serves now is another's matter, and so are the kept sockets.
+    if (!this.life.watches(process)) return false;
     const context = await this.context();
     const running = await context.haproxy.find();
     if (running) {

@@ -1,6 +1,7 @@
 /** Listeners that survive HAProxy: the agent holds duplicates of its listening sockets, and starts it again with them. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { ReloadReport } from '../../src/reload/reports.js';
 import { agentIn, type TestAgent } from '../support/agent.js';
 import { buildOf } from '../support/families.js';
 import { recordFigure } from '../support/figures.js';
@@ -65,6 +66,20 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())('keeper with HAProxy 
     );
     expect(await connect(ports(1)[0] ?? '')).toBe('connected');
   });
+
+  test(
+    'killed right after a reload: the end of the one before it lets go of nothing',
+    { timeout: 60_000 },
+    async () => {
+      const { running } = await serve(ports(3));
+      const before = lab.listeners();
+      for (let round = 0; round < 8; round++) {
+        const { haproxy } = (await running.instance.reload({ reason: `round ${round}` })) as ReloadReport;
+        await killed(running, haproxy.pid);
+        expect(lab.listeners()).toEqual(before);
+      }
+    },
+  );
 
   test(`2000 listeners under load, killed ${KILLS} times: nobody is refused`, { timeout: 240_000 }, async () => {
     const binds = ports(2000);
