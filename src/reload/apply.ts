@@ -110,6 +110,8 @@ async function lookAround(
     if (plan.conflicts.length > 0) throw conflictError(plan.conflicts);
     const stuck = plan.quarantine.filter(({ bind }) => !canLeaveOut(bind));
     if (stuck.length > 0) throw unservable(stuck, ', and it cannot be left out');
+    const starved = plan.quarantine.filter(({ verdict }) => verdict.kind === 'unusable' && WANTS.has(verdict.errno));
+    if (starved.length > 0) throw unservable(starved, ", and that is a want of Berth's own, not the port's");
     if (context.settings.conflicts.onUnsolved === 'abort' && plan.quarantine.length > 0)
       throw unservable(plan.quarantine);
     return assessment;
@@ -118,6 +120,9 @@ async function lookAround(
     throw error;
   }
 }
+
+/** No descriptor and no memory for a test bind: no reason to leave a listener out. */
+const WANTS = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']);
 
 function withoutListeners(reading: Reading, without: ReadonlyMap<string, SecureStep>): Reading {
   const binds = reading.listeners.binds.filter(({ endpoint }: Bind) => !without.has(endpointKey(endpoint)));
@@ -165,7 +170,7 @@ async function goBack(
   await tell(context.journal.append({ kind: 'aborting', reason }));
   const left = await transaction.rollBack();
   for (const text of left) context.observer({ type: 'warning', text });
-  removeRunFiles(context, generation.number, 'ended');
+  await tell(Promise.resolve().then(() => removeRunFiles(context, generation.number, 'ended')));
   await tell(markFailed(generation, reason));
   // A transaction that is not undone in full stays open, for the next run's recovery.
   if (left.length === 0) await tell(context.journal.append({ kind: 'aborted' }));

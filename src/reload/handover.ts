@@ -68,8 +68,11 @@ export async function handOver(
     server = await kernel.serveSockets(paths.handoff, lastFirst(handed, order));
     return await startOnce(env, command, paths, server);
   } finally {
-    await server?.stop();
-    kernel.close(own);
+    try {
+      await server?.stop();
+    } finally {
+      kernel.close(own);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** Which rungs of the ladder may be climbed for a verdict. The settings say what is allowed, the verdict what can help. */
 import type { Action } from '../model/plan.js';
-import { isOwnerless } from '../model/socket.js';
+import { isListener, isOwnerless } from '../model/socket.js';
 import type { Holder, Verdict } from '../model/verdict.js';
 import type { Settings } from '../settings.js';
 
@@ -11,7 +11,7 @@ export type ConflictSettings = Settings['conflicts'];
  * - *guard*: nobody is in the way of HAProxy's own options, a socket of ours keeps it so;
  * - *share*: SO_REUSEADDR on the connections in the way (TCP), if all of them may be touched;
  * - *destroy*: what nobody owns; with `destroy: all` live connections too;
- * - *wait*: connections end, TIME_WAIT runs out;
+ * - *wait*: connections end, TIME_WAIT runs out, the sockets of a process that was killed are closed;
  * - nothing at all for `unknown`: HAProxy alone can tell.
  */
 export function rungsFor(verdict: Verdict, settings: ConflictSettings): readonly Action[] {
@@ -36,6 +36,8 @@ export function rungsFor(verdict: Verdict, settings: ConflictSettings): readonly
     case 'busy':
       return verdict.holders.length > 0 ? [...destroyAll, ...wait] : wait;
     case 'taken':
+      // Nobody has it open: what a HAProxy that was killed a moment ago listened on is just being closed by the kernel.
+      return verdict.holders.every(isClosing) ? wait : [end];
     case 'forbidden':
     case 'not-local':
     case 'unusable':
@@ -62,6 +64,10 @@ function canShare(holders: readonly Holder[], { share }: ConflictSettings): bool
       holder.socket.transport === 'tcp' &&
       (isDead(holder) || share === 'all' || holder.owners.some(({ comm }) => comm === 'haproxy')),
   );
+}
+
+function isClosing({ socket, owners }: Holder): boolean {
+  return isListener(socket) && owners.length === 0;
 }
 
 function isDead({ socket }: Holder): boolean {

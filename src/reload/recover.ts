@@ -63,7 +63,8 @@ async function leadsForward(
   newcomer: ProcessInfo | undefined,
 ): Promise<boolean> {
   if (!find(records, 'handing-over') || !newcomer) return false;
-  if (find(records, 'committing')) return true;
+  // One that a way back has told to finish lives on for a moment, and listens no more.
+  if (find(records, 'committing')) return (await socketsServedBy(context.kernel, newcomer)).length > 0;
   const oldServes = begin.old !== undefined && (await isAlive(context.kernel, begin.old));
   // In master-worker mode the old worker has gone into its drain as soon as the new one was ready.
   if (begin.mode === 'master-worker') return find(records, 'verified') !== undefined;

@@ -215,9 +215,10 @@ function held(fd: number, path: string, doing: string): StateLock {
     open = false;
     try {
       ftruncateSync(fd, 0);
-    } finally {
-      closeSync(fd);
+    } catch {
+      // The lock ends with the descriptor; what stands in the file is for people, and must not hide why the work failed.
     }
+    closeSync(fd);
   };
   try {
     ftruncateSync(fd, 0);

@@ -29,6 +29,9 @@ const ERRORS: Readonly<Record<string, readonly string[]>> = {
   fsync: ['ENOSPC', 'EROFS'],
   fdatasync: ['ENOSPC', 'EROFS'],
   ftruncate64: ['EPERM', 'EROFS'],
+  // What may not be bound is left out, by design.
+  bind: ['ENOMEM'],
+  setsockopt: ['ENOMEM'],
 };
 const OF_OTHERS = ['EMFILE', 'ENOMEM', 'EPERM'];
 

@@ -221,6 +221,12 @@ describe('the ladder', () => {
     expect(rungs({ kind: 'taken', holders: [foreign], stale: true }, { onUnsolved: 'abort' })).toEqual(['abort']);
   });
 
+  it('a listener that no process has open is waited for: a HAProxy was killed a moment ago', () => {
+    const closing: Holder = { socket: row('LISTEN', '10.0.0.1:8080'), owners: [] };
+    expect(rungs({ kind: 'taken', holders: [closing], stale: false })).toEqual(['wait', 'quarantine']);
+    expect(rungs({ kind: 'taken', holders: [closing, foreign], stale: false })).toEqual(['quarantine']);
+  });
+
   it('UDP is waited for: there is no sharing of a datagram port', () => {
     const socket = row('ESTABLISHED', '10.0.0.1:53/udp', '10.0.0.9:53/udp');
     expect(rungs({ kind: 'shareable', holders: [{ socket, owners: [owner(1)] }] })).toEqual(['wait', 'quarantine']);

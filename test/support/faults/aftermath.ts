@@ -47,7 +47,7 @@ export async function expectInOrder(
   const failed = outcome.report === undefined;
   if (!failed && recovery?.direction !== 'back' && serves !== 'new' && !orphaned)
     throw new Broken('reported as served, and is not');
-  if (serves === 'none' && change.old.length > 0) {
+  if (serves === 'none' && (change.old.length > 0 || !failed)) {
     await scene.reload(scene.request(change.next));
     serves = await settled(scene, change, false);
     if (serves !== 'new') throw new Broken('the next reload does not serve');

@@ -88,7 +88,7 @@ export function systemError(code: string, syscall: string): NodeJS.ErrnoExceptio
 }
 
 /** Closing cannot fail for want of anything, and these look at nothing outside. */
-const PURE = new Set(['errnoName', 'closeDescriptors', 'serverServed', 'raiseDescriptorLimit']);
+const PURE = new Set(['errnoName', 'closeDescriptors', 'serverServed', 'stopServer', 'raiseDescriptorLimit']);
 const TWO_PATHS = new Set(['rename', 'renameSync', 'symlink', 'symlinkSync', 'copyFile', 'copyFileSync']);
 
 async function patch(addon: Methods): Promise<void> {
