@@ -67,7 +67,8 @@ async function settled(scene: Scene, change: Change, orphaned: boolean): Promise
     if (now === next.join()) return 'new';
     const last = tries === 400;
     if (now === '' && (change.old.length === 0 || (orphaned && scene.strays().length === 0))) return 'none';
-    if (now === both.join() && last) return 'both';
+    // A Berth that was killed has left the two beside each other, which is for its next run to end.
+    if (now === both.join() && tries > 40) return 'both';
     if (last) throw new Broken(`half a state: of ${old.join()} and ${next.join()} there listen ${now || 'none'}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
