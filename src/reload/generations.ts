@@ -134,12 +134,15 @@ export async function listGenerations(state: StateDir): Promise<ListedGeneration
   });
 }
 
-/** The generation committed last; undefined where none ever was. @param before only those below this number, for a rollback. */
+/**
+ * The generation committed last; undefined where none ever was. By number, which is given out anew for each commit, a
+ * rollback's too: the clock may have been set back since.
+ * @param before only those below this number, for a rollback
+ */
 export function lastGood<T extends GenerationMeta>(metas: readonly T[], before = Infinity): T | undefined {
-  const time = (meta: T): string => meta.goodSince ?? meta.created;
   return metas
     .filter((meta) => meta.good && meta.number < before)
-    .reduce<T | undefined>((best, meta) => (best === undefined || time(meta) >= time(best) ? meta : best), undefined);
+    .reduce<T | undefined>((best, meta) => (best === undefined || meta.number > best.number ? meta : best), undefined);
 }
 
 /** Throws BERTH_GENERATION_UNKNOWN where there is none of this number, BERTH_STATE_DIR where its files are damaged. */
