@@ -125,7 +125,8 @@ describeInNamespaces('hostile askers for sockets', () => {
     const rounds = amount('asker_rounds', { short: 1, full: 5 });
     const results = [];
     for (let at = 0; at < rounds; at++) results.push(await round(kernel, netns, directory, path, SEED + at));
-    const after = openFiles();
+    // Fewer are fine: what was made before it was closed meanwhile.
+    const leaked = Math.max(0, openFiles() - before);
     await kernel.closeNamespace();
     await netns.remove();
     rmSync(directory, { recursive: true, force: true });
@@ -137,10 +138,10 @@ describeInNamespaces('hostile askers for sockets', () => {
       promise:
         'A new HAProxy gets its sockets from Berth whoever else asks for them at the same time; a stranger gets none.',
       figure: `${rounds * ASKERS} hostile askers, HAProxy given its sockets ${answered} of ${rounds} times, ${given} bytes to strangers`,
-      kept: answered === rounds && given === 0 && after === before,
+      kept: answered === rounds && given === 0 && leaked === 0,
       haproxy: [version],
     });
     expect(results.map(({ said }) => said).join('')).toBe('');
-    expect({ answered, given, open: after }).toEqual({ answered: rounds, given: 0, open: before });
+    expect({ answered, given, leaked }).toEqual({ answered: rounds, given: 0, leaked: 0 });
   });
 });
