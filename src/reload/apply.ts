@@ -27,7 +27,7 @@ import { stageGeneration } from './stage-generation.js';
 import { retire } from './standalone.js';
 import { switchOver } from './switch.js';
 import { Transaction } from './transaction.js';
-import { unservable } from './unsolved.js';
+import { refuseStarved, unservable } from './unsolved.js';
 
 /**
  * One try to bring a configuration into service, under the lock. Rejects where it cannot go live: then the HAProxy that
@@ -110,8 +110,7 @@ async function lookAround(
     if (plan.conflicts.length > 0) throw conflictError(plan.conflicts);
     const stuck = plan.quarantine.filter(({ bind }) => !canLeaveOut(bind));
     if (stuck.length > 0) throw unservable(stuck, ', and it cannot be left out');
-    const starved = plan.quarantine.filter(({ verdict }) => verdict.kind === 'unusable' && WANTS.has(verdict.errno));
-    if (starved.length > 0) throw unservable(starved, ", and that is a want of Berth's own, not the port's");
+    refuseStarved(plan.quarantine);
     if (context.settings.conflicts.onUnsolved === 'abort' && plan.quarantine.length > 0)
       throw unservable(plan.quarantine);
     return assessment;
@@ -120,9 +119,6 @@ async function lookAround(
     throw error;
   }
 }
-
-/** No descriptor and no memory for a test bind: no reason to leave a listener out. */
-const WANTS = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']);
 
 function withoutListeners(reading: Reading, without: ReadonlyMap<string, SecureStep>): Reading {
   const binds = reading.listeners.binds.filter(({ endpoint }: Bind) => !without.has(endpointKey(endpoint)));

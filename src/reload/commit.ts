@@ -1,10 +1,12 @@
 /** From a proven HAProxy to a finished reload; also the way forward for a reload that was cut off after its commit. */
 import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { BerthError, systemCause } from '../errors.js';
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
 import { removeQuietly, stateWriteError } from './files.js';
 import { type Generation, servingNumber } from './generations.js';
+import { isAlive } from './prove.js';
 import { prune } from './prune.js';
 import { markGood, publish } from './publish.js';
 import { releaseReservations } from './reserve.js';
@@ -44,6 +46,8 @@ function replacePidFile(path: string, content: string | Buffer): void {
   }
 }
 
+/** Nothing is there that could be put back. */
+const NOT_THERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENXIO', 'ELOOP', 'EACCES', 'EPERM']);
 /** Larger, or anything but a file: no pid file of HAProxy's. */
 const MOST_BYTES = 64 << 10;
 
@@ -52,8 +56,10 @@ function contentOf(path: string): Buffer | undefined {
   try {
     // Not waiting: whoever owns the directory may have put a FIFO there.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (NOT_THERE.has(systemCause(error)?.code ?? '')) return undefined;
+    // Out of descriptors: taken for absent it would be removed on the way back.
+    throw stateWriteError(error, 'read the pid file', path);
   }
   try {
     const found = fstatSync(fd);
@@ -82,9 +88,19 @@ export async function commit(
   }
   // A master that reads the user's own files has nothing published before it is proven.
   if ((await servingNumber(context.state)) !== generation.number) await publish(context.state, generation);
+  if (serving && mode === 'standalone' && !(await isAlive(context.kernel, serving))) throw diedBeforeCommit(serving);
   const good = await markGood(generation, new Date(), listeners);
   await context.journal.append({ kind: 'committed' });
   return good;
+}
+
+/** The old one has not been told to finish yet, and has lost nothing. */
+function diedBeforeCommit({ pid }: ServingProcess): BerthError {
+  return new BerthError(
+    'BERTH_RELOAD_FAILED',
+    `haproxy[${pid}] had all listeners and died before it could be committed; what served before serves`,
+    { step: 'commit', advice: 'Look into its log, and try again' },
+  );
 }
 
 /** Release what no listener needs any more, remove old generations and what the handover left behind. */

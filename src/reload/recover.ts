@@ -115,6 +115,7 @@ async function goBack(
     }
   }
   if (find(records, 'committing') && begin.mode !== 'master-worker') done.push(await takeBackPid(context, begin));
+  let reloads = begin.mode === 'master-worker' && newcomer !== undefined && !firstMaster;
   if (generation) {
     const why = `the run that made it ended after "${records.at(-1)?.kind ?? 'begin'}"`;
     if ((await servingNumber(context.state)) === generation.number) {
@@ -122,8 +123,12 @@ async function goBack(
       done.push(
         begin.previous === undefined ? 'no generation is published' : `generation ${begin.previous} is published again`,
       );
-      if (begin.mode === 'master-worker' && newcomer && !firstMaster) done.push(await reloadPrevious(context));
-    } else await markFailed(generation, why);
+    } else {
+      await markFailed(generation, why);
+      // A way back that could not ask the master any more has published the previous one already.
+      reloads &&= find(records, 'handing-over') !== undefined && (await masters(context)).length > 0;
+    }
+    if (reloads) done.push(await reloadPrevious(context));
   }
   const reserving = find(records, 'reserving');
   if (reserving) {

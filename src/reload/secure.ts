@@ -5,7 +5,7 @@ import type { ReloadContext } from './context.js';
 import type { Descriptor } from './env.js';
 import { rungsFor } from './plan.js';
 import type { SecuredListener } from './reports.js';
-import { Unsolved, unservable } from './unsolved.js';
+import { refuseStarved, Unsolved, unservable } from './unsolved.js';
 
 /** Climb the ladder for what the probe left busy. @throws Unsolved for what came to its end */
 export async function secure(
@@ -39,6 +39,7 @@ export async function secure(
     contested,
     guards,
   );
+  refuseStarved(unsolved);
   if (unsolved.length > 0) {
     throw settings.conflicts.onUnsolved === 'abort' ? unservable(unsolved) : new Unsolved(unsolved);
   }

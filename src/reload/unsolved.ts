@@ -33,3 +33,12 @@ export function unservable(steps: readonly SecureStep[], why = ''): BerthError {
     },
   );
 }
+
+/** What this process, or the machine, has run out of. */
+const WANTS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']);
+
+/** No listener is left out for a want of Berth's own: the next attempt may have what this one lacks. */
+export function refuseStarved(steps: readonly SecureStep[]): void {
+  const starved = steps.filter(({ verdict }) => verdict.kind === 'unusable' && WANTS.has(verdict.errno));
+  if (starved.length > 0) throw unservable(starved, ", and that is a want of Berth's own, not the port's");
+}
