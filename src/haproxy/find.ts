@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
 import type { ProcessInfo, RunningHAProxy } from '../reload/env.js';
 import { identity } from '../model/process.js';
-import { isDead, listening, livingHAProxies, optionOf, sleep, type Context } from './context.js';
+import { isDead, isHAProxy, listening, livingHAProxies, optionOf, sleep, type Context } from './context.js';
 import { isWritableByOthers, readPidFile } from './pid-file.js';
 import { showProc } from './show-proc.js';
 
@@ -155,7 +155,8 @@ async function living(view: View, pid: number, namedBy: string): Promise<Process
 
 /** None was found, but something listens here, and there are HAProxies that Berth may not look at: one of these may serve. */
 async function refuseHidden({ context: { kernel } }: View, options: FindOptions): Promise<void> {
-  let suspects = await kernel.hiddenHAProxies();
+  // One that is ending has no namespace any more, and is no secret.
+  let suspects = (await kernel.hiddenHAProxies()).filter(isHAProxy);
   if (options.pidFile !== undefined || options.masterSocket !== undefined) {
     const own = await Promise.all(suspects.map((root) => namesItself(root, options)));
     suspects = suspects.filter((_, at) => own[at]);
