@@ -15,8 +15,8 @@ export function lastApplied(state: Pick<StateDir, 'path'>): Applied | undefined 
     const found = JSON.parse(readFileSync(join(state.path, 'applied.json'), 'utf8')) as Partial<Applied> | null;
     const { sources, fingerprint, generation } = found ?? {};
     const texts = Array.isArray(sources) && sources.every((source) => typeof source === 'string');
-    const whole = texts && typeof fingerprint === 'string' && typeof generation === 'number';
-    return whole ? { sources, fingerprint, generation } : undefined;
+    const whole = texts && typeof fingerprint === 'string' && Number.isSafeInteger(generation);
+    return whole ? { sources, fingerprint, generation: Number(generation) } : undefined;
   } catch {
     // Without it the same configuration is brought into service once more, which hurts nobody.
     return undefined;

@@ -66,7 +66,7 @@ export async function readBuild(invocation: Invocation): Promise<HAProxyBuild> {
 
 /** `haproxy -vv`: `HA-Proxy version …` until 2.3, `HAProxy version …` since. undefined: not HAProxy's. */
 export function parseBuild(binary: string, output: string): HAProxyBuild | undefined {
-  const version = /^HA-?Proxy version (\d+)\.(\d+)(\S*)/m.exec(output);
+  const version = /^HA-?Proxy version (\d{1,4})\.(\d{1,4})(\S*)/m.exec(output);
   if (!version) return undefined;
   const listed = /^Feature list : (.*)$/m.exec(output)?.[1] ?? '';
   const features = new Set(listed.split(/\s+/).flatMap((word) => (word.startsWith('+') ? [word.slice(1)] : [])));

@@ -11,7 +11,7 @@ export const BUNDLE_NAME = '.berth-bundle';
 
 export const bundleSchema = z.object({
   /** Where the joined file stands below the mirror's root, beside the files that it replaces, so that `default-path` keeps its meaning. */
-  path: z.string().min(1),
+  path: z.string().regex(/^\/.*\.berth-bundle(?:-\d+)?\.cfg$/s),
   /** The directory that it stands for, or a part of it. */
   directory: z.string(),
   /** Which of its lines come from where, ascending; `firstLine` from 1. */

@@ -23,5 +23,5 @@ export function rememberStop(state: Pick<StateDir, 'path'>, pid: number, now = n
 }
 
 function isEntry(value: unknown): value is [number, string] {
-  return Array.isArray(value) && typeof value[0] === 'number' && typeof value[1] === 'string';
+  return Array.isArray(value) && Number.isSafeInteger(value[0]) && typeof value[1] === 'string';
 }

@@ -24,7 +24,8 @@ export function parseYaml(text: string, name: string): YamlText {
   refuseExcess(text, name);
   const { LineCounter, parseDocument } = yaml();
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, stringKeys: true, logLevel: 'error' });
+  const options = { lineCounter: lines, stringKeys: true, logLevel: 'error' } as const;
+  const document = plain(() => parseDocument(text, options), name);
   const [problem] = [...document.errors, ...document.warnings];
   if (problem !== undefined) throw notYaml(name, problem.message.split('\n')[0] ?? '', problem);
   return {
@@ -39,7 +40,8 @@ export function parseYaml(text: string, name: string): YamlText {
   };
 }
 
-function plain(read: () => unknown, name: string): unknown {
+/** What the library throws, as ours. */
+function plain<T>(read: () => T, name: string): T {
   try {
     return read();
   } catch (error) {
@@ -60,12 +62,14 @@ function refuseExcess(text: string, name: string): void {
     else if (word === SCALAR) scalar = true;
     else if (word === '[' || word === '{') flow++;
     else if (word === ']' || word === '}') flow = Math.max(0, flow - 1);
-    else if (flow === 0 && (word === '-' || word === '?' || word === ':')) block++;
+    else if (word === '-' || word === '?' || word === ':') block++;
+    else if (word === ',') block = 0;
     else if (word.length > LIMITS.indent && word.trim() === '' && block === 0) throw excess('deep nesting');
     if (flow + block > LIMITS.depth) throw excess('deep nesting');
     if (word.includes('\n')) {
       line += word.split('\n').length - 1;
-      block = 0;
+      // Within brackets a line feed ends nothing.
+      if (flow === 0) block = 0;
     }
   }
 }

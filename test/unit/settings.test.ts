@@ -231,6 +231,8 @@ describe('hostile files', () => {
     ['deep lists of dashes', '- '.repeat(1000), /deep nesting/],
     ['deep keys', '? '.repeat(1000), /deep nesting/],
     ['deep values', ': '.repeat(1000), /deep nesting/],
+    ['deep values in a group', `{ ${': '.repeat(5000)}`, /deep nesting/],
+    ['deep values in a group, a line each', `{ ${':\n'.repeat(5000)}`, /deep nesting/],
     ['deep blocks', Array.from({ length: 400 }, (_, i) => `${' '.repeat(i)}a:`).join('\n'), /line 130: deep nesting/],
     ['brackets that close nothing first', `a: ${']'.repeat(1000)}${'['.repeat(1000)}`, /not YAML/],
     ['keys without end', Array.from({ length: 100_000 }, (_, i) => `k${i}: 1`).join('\n'), /more than 50000 words/],
