@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -50,6 +51,19 @@ static unsigned long namespace_of(int fd)
 	return strncmp(target, "net:[", 5) == 0 ? strtoul(target + 5, NULL, 10) : 0;
 }
 
+/* Thread groups of 2.8 and later have a descriptor each of one socket. */
+static int told_before(int fd)
+{
+	static ino_t told[4096];
+	static size_t count;
+	struct stat found;
+	if (fstat(fd, &found) != 0) return 0;
+	for (size_t i = 0; i < count; i++)
+		if (told[i] == found.st_ino) return 1;
+	if (count < sizeof told / sizeof *told) told[count++] = found.st_ino;
+	return 0;
+}
+
 static void tell_socket(int fd, unsigned long own)
 {
 	struct sockaddr_storage address, peer;
@@ -57,6 +71,7 @@ static void tell_socket(int fd, unsigned long own)
 	char text[INET6_ADDRSTRLEN] = "", device[64] = "";
 	socklen_t device_size = sizeof device;
 	int type = number(fd, SOL_SOCKET, SO_TYPE);
+	if (type >= 0 && told_before(fd)) return;
 	if (type < 0 || getsockname(fd, (struct sockaddr *)&address, &size) != 0) return;
 	if (type == SOCK_STREAM && number(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1) return;
 	if (type != SOCK_STREAM && getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0) return;

@@ -58,7 +58,9 @@ function expectPlace(error: BerthError, text: string): void {
 
 /** All that is certain is there, and nothing else where all is certain. */
 function expectSame(listeners: Listeners, sockets: readonly string[], text: string): void {
-  const mine = listeners.binds.flatMap(describeBind).sort();
+  // Where there is no such device HAProxy warns, and binds without it; here there is `lo`.
+  const onDevice = (name: string) => name.replace(/ %(?!lo\b).*$/, '');
+  const mine = listeners.binds.flatMap(describeBind).map(onDevice).sort();
   const unsure = listeners.warnings.some(({ message }) => message.startsWith('shards'));
   if (unsure) expect([...new Set(mine)], text).toEqual([...new Set(sockets)]);
   else if (listeners.unknown.length === 0) expect(mine, text).toEqual(sockets);
@@ -125,7 +127,8 @@ describe.skipIf(reason !== undefined)('configurations against real HAProxy', () 
             if (mine instanceof BerthError) count.both++;
           } else {
             if (mine instanceof BerthError) throw new Error(`refused, HAProxy accepts it: ${mine.message}\n${text}`);
-            expectSame(mine, real.sockets, text);
+            // A worker is another process than the one that is asked.
+            if (!real.output.includes('Initializing new worker')) expectSame(mine, real.sockets, text);
             count.accepted++;
             if (mine.unknown.length > 0) count.unsure++;
           }

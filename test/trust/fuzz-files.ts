@@ -36,7 +36,7 @@ export async function readGeneration(state: StateDir): Promise<unknown> {
   return {
     serving,
     listed,
-    said: opened.toOriginal(`[/etc/h/.b-1.cfg:3] and ${opened.directory}/root/x`),
+    said: opened.toOriginal(`[/etc/h/.berth-bundle-1.cfg:3] and ${opened.directory}/root/x`),
     meta: opened.meta,
   };
 }

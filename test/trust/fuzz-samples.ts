@@ -62,7 +62,9 @@ export const META = JSON.stringify({
 export const MANIFEST = JSON.stringify({
   files: ['/etc/haproxy/a.cfg'],
   references: ['/etc/haproxy/x.pem'],
-  bundles: [{ path: '/etc/h/.b-1.cfg', directory: '/etc/h', parts: [{ file: '/etc/h/a', firstLine: 1, lines: 9 }] }],
+  bundles: [
+    { path: '/etc/h/.berth-bundle-1.cfg', directory: '/etc/h', parts: [{ file: '/etc/h/a', firstLine: 1, lines: 9 }] },
+  ],
 });
 export const RECORDS = JSON.stringify([
   { endpoint: '0.0.0.0:80/tcp', section: 'listen web', file: '/etc/haproxy/a.cfg', line: 7 },

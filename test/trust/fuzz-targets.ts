@@ -47,6 +47,8 @@ export interface Target {
   readonly read: (bytes: Buffer) => unknown;
   /** What it may give, where it gives anything. */
   readonly shape: z.ZodType;
+  /** Characters of the longest answer, where few bytes can stand for many values. */
+  readonly most?: number;
 }
 
 /** As a program reads a pipe or /proc. */
@@ -286,5 +288,6 @@ export const TARGETS: readonly Target[] = [
     samples: ['tcp:169.254.0.101:58824', 'udp:[::1]:53', 'tcp:10.0.0.1:8000-8010', 'tcp:*:80'],
     read: (bytes) => parseBareEndpoint(text(bytes)),
     shape: z.array(endpoint).min(1).max(65_535),
+    most: 65_535 * 200,
   },
 ];

@@ -68,7 +68,9 @@ function expectFit(target: Target, bytes: Buffer, value: unknown): void {
     return;
   }
   expect(target.shape.safeParse(value).error).toBeUndefined();
-  expect((JSON.stringify(value) as string | undefined)?.length ?? 0).toBeLessThan(40 * bytes.length + 20_000);
+  expect((JSON.stringify(value) as string | undefined)?.length ?? 0).toBeLessThan(
+    target.most ?? 40 * bytes.length + 20_000,
+  );
 }
 
 describe('texts', () => {

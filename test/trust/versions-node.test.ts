@@ -3,7 +3,7 @@
  * agent. In the short form a reload with the Node that runs.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -37,6 +37,7 @@ describe.skipIf(why !== undefined)('versions of Node', () => {
   let directory = '';
   beforeAll(() => {
     directory = mkdtempSync(join(tmpdir(), 'berth-node-'));
+    chmodSync(directory, 0o755);
   });
   afterAll(() => {
     rmSync(directory, { recursive: true, force: true });
