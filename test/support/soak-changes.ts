@@ -85,15 +85,14 @@ export function changed(
   return next;
 }
 
-export function configurationOf(listeners: Listeners, maxconn: number): string {
+export function configurationOf(listeners: Listeners, maxconn: number, global: readonly string[] = []): string {
   const sections = [...listeners].map(
     ([port, revision]) =>
       `listen lb-${port}-${revision}\n  bind ${HOST}:${port}\n  maxconn ${1000 + revision}\n` +
       `  server s ${PEER}:${BACKENDS[(port + revision) % BACKENDS.length] ?? 0}\n`,
   );
   return `global
-  maxconn ${maxconn}
-defaults
+${[`maxconn ${maxconn}`, ...global].map((line) => `  ${line}\n`).join('')}defaults
   mode tcp
   timeout connect 10s
   timeout client 60s

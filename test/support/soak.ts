@@ -22,6 +22,7 @@ export interface SoakOptions {
   readonly binary: string;
   readonly listeners: number;
   readonly mode: 'standalone' | 'master-worker';
+  readonly version?: string;
   /** Of the clients and of the storm. */
   readonly traffic: string;
   readonly rate: number;
@@ -114,7 +115,7 @@ export class Soak {
 
   /** One reload, from the change to the proof: what listens, and on which sockets, is read from the kernel. */
   async reload(wanted: Listeners, conflict?: Conflict): Promise<void> {
-    const file = this.lab.write('haproxy.cfg', configurationOf(wanted, this.#maxconn()));
+    const file = this.lab.write('haproxy.cfg', configurationOf(wanted, this.#maxconn(), this.#global()));
     // Nobody can be served by a listener that goes: what is on its way to it comes to its end before.
     await this.#aim(this.#served.filter((port) => wanted.has(port)));
     const report = await this.agent.client.reload([file]);
@@ -135,6 +136,12 @@ export class Soak {
     this.#check('missing', without(wants, listening), []);
     this.#check('listening beside', without(listening, wants), []);
     await this.#aim(this.#served);
+  }
+
+  /** A master of 2.2 hands its worker's sockets over through such a socket alone. */
+  #global(): readonly string[] {
+    if (this.options.version !== '2.2' || this.options.mode !== 'master-worker') return [];
+    return [`stats socket ${this.lab.path('stats.sock')} mode 600 level admin expose-fd listeners`];
   }
 
   /**
