@@ -130,6 +130,7 @@ export async function retire(
   serving: { readonly process: ProcessInfo; readonly expected: readonly Expectation[]; readonly lenient: boolean },
 ): Promise<{ readonly repairs: string[]; readonly warnings: string[] }> {
   if (mode === 'standalone') {
+    if (!(await isAlive(context.kernel, serving.process))) throw diedBeside(old, serving.process);
     await context.journal.append({ kind: 'retiring', pid: old.pid, startTicks: old.startTicks });
     await context.haproxy.signal(old, 'SIGUSR1');
   }
@@ -143,4 +144,13 @@ export async function retire(
   const proof = await prove({ ...context, settleMs: 0 }, serving.process, serving.expected, serving.lenient);
   if (!proof.verification.ok) warnings.push(`After the switch: ${describeVerification(proof.verification)}`);
   return { repairs: [...proof.repairs], warnings };
+}
+
+/** The journal stays open: the next run goes back to what the old one serves. */
+function diedBeside(old: ProcessInfo, { pid }: ProcessInfo): BerthError {
+  return new BerthError(
+    'BERTH_RELOAD_FAILED',
+    `haproxy[${pid}] died right after it was committed, and haproxy[${old.pid}] was not told to finish`,
+    { step: 'retire' },
+  );
 }

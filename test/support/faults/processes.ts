@@ -51,7 +51,8 @@ function signalled(signal: 'SIGKILL' | 'SIGSTOP', victim: Victim): Fault {
           (kind === 'first' ||
             scene.mode === 'master-worker' ||
             victim === 'old HAProxy' ||
-            /commit|retire|release/.test(phase)),
+            // Where the machine is busy it dies when Berth has had its last look at it.
+            /after verify|commit|retire|release/.test(phase)),
       };
     },
   };
