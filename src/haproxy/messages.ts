@@ -7,7 +7,7 @@ const HEAD = /^\[(ALERT|WARNING|NOTICE|DIAG)\]\s*(?:\d+\/\d+ )?\(\d+\) : ?(.*)$/
 const BIND_FAILURE = /cannot (?:bind|listen to) (?:UNIX |UDP )?socket (?:\((.+?)\) for )?\[(.+?)\]\.?$/;
 /** Two paths and some words; the expression's time grows with the square of a text that was made for it. */
 const LONGEST_FAILURE = 8192;
-const PLACE = /\[([^[\]]+):(\d+)\]/g;
+const PLACE = /\[([^[\]]+):(\d{1,9})\]/g;
 const FILE_ONLY = /found in configuration file : (\S.*)$/;
 
 /**

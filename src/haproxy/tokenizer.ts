@@ -85,6 +85,7 @@ export function tokenize(text: string, start: number, end: number, context: Toke
   let quoteAt = 0;
   let i = start;
   let bytes = false;
+  let nul = false;
 
   const fail = (at: number, message: string): never => {
     throw syntaxError(context, `${message} at position ${at - start + 1}: ${text.slice(start, end).slice(0, 120)}`);
@@ -114,6 +115,7 @@ export function tokenize(text: string, start: number, end: number, context: Toke
       done += text.slice(from, i);
       const [length, char] = escape(text, i, quote) ?? fail(i, 'truncated or invalid hexadecimal sequence');
       if (char.charCodeAt(0) >= 0x80) bytes = true;
+      if (char === '\0') nul = true;
       done += char;
       i += length;
       from = i;
@@ -155,7 +157,8 @@ export function tokenize(text: string, start: number, end: number, context: Toke
   if (quote !== 0) fail(quoteAt, 'unmatched quote');
   if (i > from || done !== '') endWord();
   if (words.length > MAX_WORDS) fail(0, `more than ${MAX_WORDS} words`);
-  return words;
+  // `\x00`: to HAProxy, which is C, the word ends there.
+  return nul ? words.map((word) => word.replace(/\0.*$/s, '')) : words;
 }
 
 /** UTF-8 of bytes that stand as one character each. */

@@ -43,5 +43,5 @@ export async function readGeneration(state: StateDir): Promise<unknown> {
 export const generationShape = z.object({
   serving: z.literal(7),
   listed: z.array(z.unknown()).max(1),
-  said: z.string().max(9999),
+  said: z.string().max(100_000),
 });

@@ -86,6 +86,11 @@ describe('sections and lines', () => {
 });
 
 describe('what cannot be read', () => {
+  it('a word ends at an escaped NUL, as a string of C does', () => {
+    const { sections } = read('listen\\x00 a\\x00b\n  bind :80\n');
+    expect(sections.map(({ kind, name }) => [kind, name])).toEqual([['listen', 'a']]);
+  });
+
   it('more listeners than a process can have open', () => {
     const configuration = read(`listen x\n  bind ${':1-65535,'.repeat(5000)}\n`);
     expect(failure(() => readListeners(configuration))).toMatchObject({
