@@ -19,7 +19,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -54,13 +53,15 @@ static unsigned long namespace_of(int fd)
 /* Thread groups of 2.8 and later have a descriptor each of one socket. */
 static int told_before(int fd)
 {
-	static ino_t told[4096];
+	static unsigned long long told[4096];
 	static size_t count;
-	struct stat found;
-	if (fstat(fd, &found) != 0) return 0;
+	unsigned long long cookie = 0;
+	socklen_t size = sizeof cookie;
+	/* Not fstat(): the C library that HAProxy 2.2 runs with exports none. */
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0) return 0;
 	for (size_t i = 0; i < count; i++)
-		if (told[i] == found.st_ino) return 1;
-	if (count < sizeof told / sizeof *told) told[count++] = found.st_ino;
+		if (told[i] == cookie) return 1;
+	if (count < sizeof told / sizeof *told) told[count++] = cookie;
 	return 0;
 }
 
