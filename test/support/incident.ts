@@ -127,9 +127,12 @@ export class Incident {
     await this.stranger.exited;
   }
 
-  /** Rows of ss(8) for outgoing connections from this local port: `ESTAB`, `TIME-WAIT`, … */
+  /**
+   * Rows of ss(8) for connections from this local port to the backend: `ESTAB`, `TIME-WAIT`, … The backend's port is named
+   * because a client of the listener there has the same two addresses, and its end is seen as CLOSE-WAIT for a moment.
+   */
   async states(port: number): Promise<string[]> {
-    const rows = await this.lab.exec('ss', ['-tanH', 'dst', PEER, 'and', 'sport', '=', `:${port}`]);
+    const rows = await this.lab.exec('ss', ['-tanH', 'dst', `${PEER}:${SERVER}`, 'and', 'sport', '=', `:${port}`]);
     return rows.split('\n').flatMap((row) => (row === '' ? [] : [row.split(/\s+/)[0] ?? '']));
   }
 
