@@ -1,10 +1,10 @@
 /** From a proven HAProxy to a finished reload; also the way forward for a reload that was cut off after its commit. */
-import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { BerthError, systemCause } from '../errors.js';
 import type { PortSet } from '../model/ports.js';
 import { formatPorts } from '../model/ports.js';
 import type { ReloadContext } from './context.js';
-import { removeQuietly, stateWriteError } from './files.js';
+import { readRegularFile, removeQuietly, stateWriteError } from './files.js';
 import { type Generation, servingNumber } from './generations.js';
 import { isAlive } from './prove.js';
 import { prune } from './prune.js';
@@ -52,20 +52,12 @@ const NOT_THERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENXIO', 'E
 const MOST_BYTES = 64 << 10;
 
 function contentOf(path: string): Buffer | undefined {
-  let fd: number;
   try {
-    // Not waiting: whoever owns the directory may have put a FIFO there.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    return readRegularFile(path, MOST_BYTES);
   } catch (error) {
     if (NOT_THERE.has(systemCause(error)?.code ?? '')) return undefined;
     // Out of descriptors: taken for absent it would be removed on the way back.
     throw stateWriteError(error, 'read the pid file', path);
-  }
-  try {
-    const found = fstatSync(fd);
-    return found.isFile() && found.size <= MOST_BYTES ? readFileSync(fd) : undefined;
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Files that must survive a crash: written aside, flushed, renamed. Errors name the path and the errno. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -104,6 +104,20 @@ export async function inSlices<T>(items: Iterable<T>, work: (item: T) => unknown
       begun = performance.now();
     }
     work(item);
+  }
+}
+
+/**
+ * A regular file of at most `mostBytes`; undefined where something else, or more, stands there. It is not waited for: a FIFO
+ * that took the file's place would hold Berth for ever. Errors are the system's own.
+ */
+export function readRegularFile(path: string, mostBytes = Infinity): Buffer | undefined {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  try {
+    const found = fstatSync(fd);
+    return found.isFile() && found.size <= mostBytes ? readFileSync(fd) : undefined;
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -24,7 +24,7 @@ export interface JoinRequest {
 export function directoriesToJoin(request: JoinRequest): Map<string, readonly string[]> {
   const { sources, files, root } = request;
   const tooLong = request.namesInOneString && nameBytes(files.map((file) => join(root, file))) > JOINED_NAMES_LIMIT;
-  const given = new Set(files.filter((file) => sources.includes(file)));
+  const asked = new Set(sources);
   const inside = new Map<string, string[]>();
   for (const file of files) {
     const directory = dirname(file);
@@ -32,10 +32,10 @@ export function directoriesToJoin(request: JoinRequest): Map<string, readonly st
     if (known) known.push(file);
     else inside.set(directory, [file]);
   }
-  const named = new Set([...given].map((file) => dirname(file)));
+  const named = new Set(files.filter((file) => asked.has(file)).map((file) => dirname(file)));
   const wanted = [...inside].filter(
     // A file that is given by its own name, too, is read twice: it has to stand by itself.
-    ([directory, own]) => sources.includes(directory) && !named.has(directory) && (tooLong || own.length > JOIN_ABOVE),
+    ([directory, own]) => asked.has(directory) && !named.has(directory) && (tooLong || own.length > JOIN_ABOVE),
   );
   return new Map(wanted);
 }

@@ -4,21 +4,11 @@
  * are looked at before and after all of them were copied, and nothing may differ.
  */
 import type { BigIntStats, Dirent } from 'node:fs';
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  statSync,
-} from 'node:fs';
+import { constants, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { access, chmod, copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { BerthError } from '../errors.js';
-import { errnoOf, inParallel, inSlices, stateWriteError } from './files.js';
+import { errnoOf, inParallel, inSlices, readRegularFile, stateWriteError } from './files.js';
 import { failureOf, fromSource, OURS, unreadable } from './source-errors.js';
 
 export interface MirrorLimits {
@@ -226,16 +216,9 @@ function lookAtEntry(path: string, entry: Dirent): BigIntStats | undefined {
 }
 
 function contentOf(path: string): Buffer {
-  return fromSource(path, () => {
-    // Not waiting: a pipe that took the file's place would hold Berth for ever.
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      if (!fstatSync(fd).isFile()) throw unreadable(path, 'was changed while it was read', undefined, true);
-      return readFileSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-  });
+  const content = fromSource(path, () => readRegularFile(path));
+  if (content === undefined) throw unreadable(path, 'was changed while it was read', undefined, true);
+  return content;
 }
 
 /** @param from the source's permissions, which copyfile keeps */
