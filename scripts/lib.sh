@@ -72,4 +72,7 @@ fetch_haproxies() {
   ./scripts/haproxy-versions "${fetch[@]}"
 }
 
+# counted FILE: the sums of the lines `PASSED FAILED` that tests leave there, as one such line.
+counted() { awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$1"; }
+
 own_haproxy() { haproxy -v | sed -nE '1s/^HA-?Proxy version ([0-9]+\.[0-9]+).*/\1/p'; }

@@ -2,6 +2,7 @@
  * How connect(2) chooses a local port, step by step as the kernel does it (net/ipv4/inet_hashtables.c, __inet_hash_connect):
  * what the formulas of src/advise are held against where an experiment would take too many hosts. Seeded.
  */
+import { randomOf } from './random.js';
 
 export interface WalkOptions {
   readonly seed: number;
@@ -11,17 +12,6 @@ export interface WalkOptions {
   readonly destinations: number;
   readonly rate: number;
   readonly lifetime: number;
-}
-
-/** mulberry32: small, and the same everywhere. */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 export class PortWalk {

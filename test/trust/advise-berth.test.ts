@@ -8,7 +8,7 @@ import { ADDRESS, busyAmong, portsOf, RANGE } from '../support/advise-lab.js';
 import { startChurn } from '../support/churn.js';
 import { amount, form, recordFigure } from '../support/figures.js';
 import { cannotRun, configuration, haproxyBinaries, Lab } from '../support/haproxy.js';
-import { randomOf } from '../support/port-walk.js';
+import { randomOf } from '../support/random.js';
 
 const why = cannotRun();
 const binaries = why === undefined ? haproxyBinaries() : [];

@@ -6,7 +6,8 @@ import { afterAll, describe, expect, it, vi } from 'vitest';
 import { advise } from '../../src/advise/advise.js';
 import { binomialError, Comparisons } from '../support/advise-lab.js';
 import { form } from '../support/figures.js';
-import { PortWalk, randomOf } from '../support/port-walk.js';
+import { PortWalk } from '../support/port-walk.js';
+import { randomOf } from '../support/random.js';
 
 const table = new Comparisons();
 const DEFAULT = { first: 32_768, last: 60_999 };

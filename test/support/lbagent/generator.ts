@@ -1,5 +1,6 @@
 /** Random generations of an lbagent host, the same ones for the same seed. */
 import { createHash } from 'node:crypto';
+import { randomOf } from '../random.js';
 
 export type ListenerMode = 'tcp' | 'http' | 'https';
 
@@ -162,17 +163,6 @@ backend backends_listener-${id}
     const others = Array.from({ length: 1 + this.pick(5) }, () => `10.${this.pick(256)}.${this.pick(256)}.0/24`);
     return `${[this.#options.clients, ...others].join('\n')}\n`;
   }
-}
-
-/** mulberry32: small, and the same everywhere. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 function uuid(text: string): string {
