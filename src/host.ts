@@ -12,7 +12,6 @@ import { openLedger } from './kernel/ledger.js';
 import { signalProcess } from './kernel/process.js';
 import { lockFile, raiseDescriptorLimit } from './kernel/system.js';
 import type { ReadConfiguration, HostContext } from './reload/context.js';
-import { readStaged } from './reload/files.js';
 import { Journal } from './reload/journal.js';
 import type { Ledger } from './reload/reserve.js';
 import { rememberedProcess } from './reload/serving.js';
@@ -122,9 +121,8 @@ function reader(settings: Settings, environment: NodeJS.ProcessEnv): ReadConfigu
     const added = settings.harden === 'source' ? harden(configuration) : [];
     const byFile = new Map<string, typeof added>();
     for (const line of added) byFile.set(absolute(line.file), [...(byFile.get(absolute(line.file)) ?? []), line]);
-    // One character a byte: a file need not be UTF-8, and only ASCII is added.
     const hardened = ([file, lines]: readonly [string, typeof added]) =>
-      [file, Buffer.from(hardenText(readStaged(staged, file).toString('latin1'), lines), 'latin1')] as const;
+      [file, (text: string) => hardenText(text, lines)] as const;
     return Promise.resolve({
       listeners: readListeners(configuration),
       files: configuration.files.map(absolute),

@@ -1,7 +1,7 @@
 /** From sections to sockets: every address that HAProxy will bind, with the line that asks for it. */
 import { resolve } from 'node:path';
 import type { Bind, Listeners, SourcePlace, UnknownBind } from '../model/bind.js';
-import type { Endpoint } from '../model/endpoint.js';
+import { v4Mapped, type Endpoint } from '../model/endpoint.js';
 import { parseAddress, type InetAddress } from './address.js';
 import { readGlobal, type Global } from './binds-global.js';
 import { countShards, readBindOptions, type BindOptions } from './binds-options.js';
@@ -29,6 +29,9 @@ export function readListeners(configuration: Configuration): Listeners {
 
 /** fs.nr_open, where nobody has raised it: a line of ranges must not cost all memory before anybody counts. */
 const MOST_BINDS = 1_048_576;
+
+/** What stands on a `bind` or `dgram-bind` line of a proxy, with its words behind the address. */
+const LINES_OF_BINDS: ReadonlySet<Bind['origin']> = new Set(['bind', 'dgram-bind', 'log-forward']);
 
 /** Whether a proxy is disabled; a text says why only the binary knows. */
 type Disabled = boolean | string;
@@ -143,6 +146,7 @@ class BindReader {
     const { version } = this.configuration;
     const prefix = origin === 'stats-socket' ? '' : this.#prefix;
     const wants = origin === 'dgram-bind' ? 'dgram' : 'stream';
+    const [first, unknown] = [this.binds.length, this.unknown.length];
     for (const text of splitList(list)) {
       const address = parseAddress(expandVariables(text, line.variables), { wants, prefix, version });
       if (address.kind === 'error') {
@@ -180,6 +184,16 @@ class BindReader {
         this.binds.push(options.v4v6 ? { ...bind, v4v6: true } : bind);
       }
     }
+    if (LINES_OF_BINDS.has(origin) && line.plain && this.unknown.length === unknown) this.#markV6onlyFits(first);
+  }
+
+  /** From HAProxy 2.3 on the word makes a difference, and only a specific IPv6 address means the same with it. */
+  #markV6onlyFits(from: number): void {
+    const { major, minor } = this.configuration.version;
+    if (major === 2 && minor < 3) return;
+    const ofLine = this.binds.slice(from);
+    if (!ofLine.every(({ endpoint }) => lacksV6only(endpoint))) return;
+    for (const [i, bind] of ofLine.entries()) this.binds[from + i] = { ...bind, v6onlyFits: true };
   }
 
   #shards(options: BindOptions, place: SourcePlace): number {
@@ -193,6 +207,11 @@ class BindReader {
     if (unknown !== undefined) this.warnings.push({ ...place, message: unknown });
     return sockets;
   }
+}
+
+function lacksV6only(endpoint: Endpoint): boolean {
+  if (endpoint.kind === 'unix' || endpoint.family === 4 || endpoint.v6only) return false;
+  return endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
 }
 
 /** At each comma, before variables are expanded; nothing stands behind a last comma. */

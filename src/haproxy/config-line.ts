@@ -20,6 +20,10 @@ export class TakenLine implements ConfigurationLine {
     private readonly end: number,
   ) {}
 
+  get plain(): boolean {
+    return typeof this.content === 'string';
+  }
+
   get words(): readonly string[] {
     return typeof this.content === 'string' ? plainWords(this.content, this.start, this.end) : this.content;
   }

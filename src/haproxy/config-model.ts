@@ -32,6 +32,8 @@ export interface ConfigurationLine extends SourcePlace {
   readonly keyword: string;
   /** All words; taken apart at each call, so call it once. An empty word (`""`) ends most of HAProxy's loops over arguments. */
   readonly words: readonly string[];
+  /** Words and spaces only, as nearly all lines are: no quote, escape, variable or comment. */
+  readonly plain: boolean;
   /** Directory that relative paths of this line are relative to (`default-path`), absolute. */
   readonly base: string;
   /** The environment at this place. */

@@ -22,6 +22,8 @@ export interface Bind {
   readonly reusePort: boolean;
   /** `v4v6` is written: the socket is the same as without, but HAProxy 2.2 compares the word (see reload/match.ts). */
   readonly v4v6?: true;
+  /** The line could say `v6only` as well: HAProxy then takes this listener's socket over (see reload/v6only.ts). */
+  readonly v6onlyFits?: true;
 }
 
 /** A bind that only HAProxy itself can resolve (`fd@3`, a host name, `sockpair@`, `rhttp@`, a condition on a feature). */

@@ -5,6 +5,8 @@ import { basename, join } from 'node:path';
 import { BUNDLE_NAME } from './bundle.js';
 import type { StagedFiles } from './context.js';
 import type { Copied } from './copy.js';
+import { readStaged } from './files.js';
+import { rewriteBytes, type Rewrite } from './rewrite.js';
 
 export interface Clone {
   /** Of the files that were asked for, by path. */
@@ -16,13 +18,13 @@ export interface Clone {
 /**
  * @param staged of a generation: never changes; its symlinks are relative and stay as they are
  * @param to does not exist yet; gets everything but bundles
- * @param rewritten new content by the user's path
+ * @param rewritten by the user's path
  * @param wanted whose contents to return
  */
 export async function cloneMirror(
   staged: StagedFiles,
   to: string,
-  rewritten: ReadonlyMap<string, Buffer>,
+  rewritten: ReadonlyMap<string, Rewrite>,
   wanted: readonly string[],
 ): Promise<Clone> {
   await cp(staged.root, to, {
@@ -33,7 +35,8 @@ export async function cloneMirror(
     mode: constants.COPYFILE_FICLONE,
     filter: (path) => !basename(path).startsWith(BUNDLE_NAME),
   });
-  const now = new Map([...staged.joined, ...rewritten]);
+  const now = new Map(staged.joined);
+  for (const [file, rewrite] of rewritten) now.set(file, rewriteBytes(readStaged(staged, file), rewrite));
   const contents = new Map<string, Buffer>();
   for (const file of wanted) contents.set(file, now.get(file) ?? (await readFile(join(staged.root, file))));
   return {

@@ -71,8 +71,8 @@ export interface Reading {
   readonly references: readonly string[];
   /** Lines that `harden: source` adds; empty where it is off. */
   readonly harden: Plan['harden'];
-  /** The whole text of the files with these lines in them, by absolute path. */
-  readonly hardened: ReadonlyMap<string, Buffer>;
+  /** Puts these lines into the text of a file (one character a byte), by absolute path. */
+  readonly hardened: ReadonlyMap<string, (text: string) => string>;
   /** The user's line of a line that HAProxy names in a hardened file; the same number for other files. */
   readonly originalLine: (file: string, line: number) => number;
 }

@@ -9,13 +9,14 @@ import type { StagedFiles } from './context.js';
 import { removeTree } from './files.js';
 import { bundlesOf, directoriesToJoin, joinDirectories, namesIn, type JoinRequest } from './join.js';
 import { Mirror, type MirrorLimits } from './mirror.js';
+import type { Rewrite } from './rewrite.js';
 
 /** All paths absolute. */
 export interface CopyRequest extends JoinRequest {
   readonly workingDirectory: string;
   readonly references: readonly string[];
-  /** New content of files, by path. */
-  readonly rewritten: ReadonlyMap<string, Buffer>;
+  /** By path. */
+  readonly rewritten: ReadonlyMap<string, Rewrite>;
   /** Copy these instead of the user's files. */
   readonly staged?: StagedFiles;
   /** A directory that is never copied into: the state directory. */
@@ -72,8 +73,8 @@ async function mirrored(root: string, request: CopyRequest, limits: MirrorLimits
   for (const reference of references) await mirror.reference(reference, unread);
   mirror.refuseUnsettled();
   const directories = directoriesToJoin(request);
-  const contents = await mirror.read([...directories.values()].flat());
-  const joined = joinDirectories(directories, new Map([...contents, ...rewritten]));
+  const contents = await mirror.read([...directories.values()].flat(), rewritten);
+  const joined = joinDirectories(directories, contents);
   const bundles = await writeBundles(root, joined);
   await mirror.copy(rewritten, new Set(bundlesOf(joined).flatMap(namesIn)));
   const { fileCount, bytes, written, directories: made } = mirror;

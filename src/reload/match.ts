@@ -78,7 +78,7 @@ function whyNotHandedOver(
  * ask the socket itself.
  */
 export function whyNeverTaken(
-  { endpoint, v4v6 }: Pick<Bind, 'endpoint' | 'v4v6'>,
+  { endpoint, v4v6, v6onlyFits }: Pick<Bind, 'endpoint' | 'v4v6' | 'v6onlyFits'>,
   { major, minor }: Pick<HAProxyBuild, 'major' | 'minor'>,
 ): string | undefined {
   if (endpoint.kind === 'unix') return undefined;
@@ -86,7 +86,7 @@ export function whyNeverTaken(
     const word = endpoint.transparent ? 'transparent' : endpoint.v6only ? 'v6only' : v4v6 ? 'v4v6' : undefined;
     return word && `HAProxy 2.2 takes over no socket of a bind with \`${word}\``;
   }
-  if (endpoint.family === 4) return undefined;
+  if (endpoint.family === 4 || v6onlyFits) return undefined;
   const specific = endpoint.address !== '::' && v4Mapped(endpoint.address) === undefined;
   return specific && !endpoint.v6only
     ? 'the kernel sets IPV6_V6ONLY on a specific IPv6 address, which HAProxy takes for a change; `v6only` on the bind ends that'

@@ -9,6 +9,7 @@ import { access, chmod, copyFile, mkdir, symlink, writeFile } from 'node:fs/prom
 import { basename, dirname, join, relative } from 'node:path';
 import { BerthError } from '../errors.js';
 import { errnoOf, inParallel, inSlices, readRegularFile, stateWriteError } from './files.js';
+import { rewriteBytes, type Rewrite } from './rewrite.js';
 import { failureOf, fromSource, OURS, unreadable } from './source-errors.js';
 
 export interface MirrorLimits {
@@ -168,10 +169,10 @@ export class Mirror {
     }
   }
 
-  /** The bytes of files that were taken, by path; {@link copy} looks whether they have changed since. */
-  async read(paths: Iterable<string>): Promise<Map<string, Buffer>> {
+  /** The bytes of files that were taken, as rewritten, by path; {@link copy} looks whether they have changed since. */
+  async read(paths: Iterable<string>, rewritten: ReadonlyMap<string, Rewrite>): Promise<Map<string, Buffer>> {
     const contents = new Map<string, Buffer>();
-    await inSlices(paths, (path) => contents.set(path, contentOf(path)));
+    await inSlices(paths, (path) => contents.set(path, contentOf(path, rewritten.get(path))));
     return contents;
   }
 
@@ -179,18 +180,18 @@ export class Mirror {
    * Copy all that was taken, sharing blocks where the file system can (FICLONE). Permissions stay, without set-id bits
    * and without write permission for others. Throws BERTH_CONFIG_UNREADABLE with `details.changed` where something was
    * changed meanwhile.
-   * @param rewritten new content by path as taken, in place of the file's own
+   * @param rewritten by path as taken
    * @param joined paths of files that stand in a bundle: these are copied only where something refers to them
    */
-  async copy(rewritten: ReadonlyMap<string, string | Buffer>, joined: ReadonlySet<string> = new Set()): Promise<void> {
+  async copy(rewritten: ReadonlyMap<string, Rewrite>, joined: ReadonlySet<string> = new Set()): Promise<void> {
     const single = [...this.#sources.values()].filter(({ path, referred }) => referred || !joined.has(path));
     await inParallel(single, WIDTH, async ({ path, real, kind, stats }) => {
       const target = join(this.root, real);
       if (kind === 'socket') return symlink(path, target);
-      const content = rewritten.get(path);
+      const rewrite = rewritten.get(path);
       const mode = Number(stats.mode) & 0o755;
-      if (content === undefined) await copyOne(path, target, Number(stats.mode) & 0o7777, mode);
-      else await writeFile(target, content, { mode, flag: 'wx' });
+      if (rewrite === undefined) await copyOne(path, target, Number(stats.mode) & 0o7777, mode);
+      else await writeFile(target, contentOf(path, rewrite), { mode, flag: 'wx' });
       this.#written.push(target);
     });
     await inSlices(this.#sources.values(), ({ path, kind, stats }) => {
@@ -215,10 +216,10 @@ function lookAtEntry(path: string, entry: Dirent): BigIntStats | undefined {
   }
 }
 
-function contentOf(path: string): Buffer {
+function contentOf(path: string, rewrite: Rewrite | undefined): Buffer {
   const content = fromSource(path, () => readRegularFile(path));
   if (content === undefined) throw unreadable(path, 'was changed while it was read', undefined, true);
-  return content;
+  return rewrite === undefined ? content : rewriteBytes(content, rewrite);
 }
 
 /** @param from the source's permissions, which copyfile keeps */

@@ -1,14 +1,14 @@
 import { resolve } from 'node:path';
 import { BerthError } from '../errors.js';
+import type { Bind } from '../model/bind.js';
 import { endpointKey, formatEndpoint } from '../model/endpoint.js';
 import type { SecureStep } from '../model/plan.js';
 import type { Assessment } from './assess.js';
 import type { Reading, ReloadContext, ReloadRequest } from './context.js';
 import type { HAProxyBuild } from './env.js';
-import { readStaged } from './files.js';
 import { stagedFiles, type Generation } from './generations.js';
 import { markFailed } from './publish.js';
-import { withoutBinds } from './quarantine.js';
+import { rewrites } from './rewrite.js';
 import { stage } from './stage.js';
 
 /**
@@ -58,7 +58,9 @@ async function copy(
       ...(request.staged === undefined ? {} : { staged: request.staged }),
       files: reading.files,
       references: reading.references,
-      rewritten: rewrite(request, reading, leftOut),
+      rewritten: rewrites(reading, leftOutBinds(reading, leftOut), (file) =>
+        resolve(request.workingDirectory ?? '.', file),
+      ),
       privateConfiguration: ({ number }) =>
         privateConfiguration(context.state.socket(`${mode === 'standalone' ? number : 'worker'}.stats`)),
       extraArguments: context.settings.haproxy.extraArguments,
@@ -77,17 +79,7 @@ function privateConfiguration(statsSocket: string): string {
   return `# Written by Berth.\nglobal\n    stats socket ${statsSocket} mode 600 level admin expose-fd listeners\n`;
 }
 
-/** New text of the files that `harden` and quarantine change, by absolute path. */
-function rewrite(request: ReloadRequest, reading: Reading, leftOut: readonly SecureStep[]): Map<string, Buffer> {
-  if (leftOut.length === 0) return new Map(reading.hardened);
-  const absolute = (file: string) => resolve(request.workingDirectory ?? '.', file);
+function leftOutBinds({ listeners }: Reading, leftOut: readonly SecureStep[]): Bind[] {
   const keys = new Set(leftOut.map(({ bind }) => endpointKey(bind.endpoint)));
-  const binds = reading.listeners.binds.filter(({ endpoint }) => keys.has(endpointKey(endpoint)));
-  const bytes = (file: string) => reading.hardened.get(absolute(file)) ?? readStaged(request.staged, absolute(file));
-  // One character a byte: a file need not be UTF-8, and what is not touched must not change.
-  const left = withoutBinds(reading.listeners, binds, (file) => bytes(file).toString('latin1'));
-  return new Map([
-    ...reading.hardened,
-    ...[...left].map(([file, text]) => [absolute(file), Buffer.from(text, 'latin1')] as const),
-  ]);
+  return keys.size === 0 ? [] : listeners.binds.filter(({ endpoint }) => keys.has(endpointKey(endpoint)));
 }

@@ -10,6 +10,7 @@ import { copyFiles, type Copied, type CopyOptions, type CopyRequest } from './co
 import { errnoOf, inParallel, removeTree, stateWriteError, syncPath, type SyncFileSystem } from './files.js';
 import { generation, generationNumbers, servingNumber, type Generation, type GenerationMeta } from './generations.js';
 import { bundlesOf, filesToGive } from './join.js';
+import type { Rewrite } from './rewrite.js';
 import type { StateDir } from './state-dir.js';
 
 export interface StageRequest {
@@ -26,8 +27,8 @@ export interface StageRequest {
   readonly references: readonly string[];
   /** Copy these files of an earlier generation instead of the user's; paths stay the user's. */
   readonly staged?: StagedFiles;
-  /** New content of files, by their path in `files`; a string is written as UTF-8. */
-  readonly rewritten?: ReadonlyMap<string, string | Buffer>;
+  /** What to change in the copy of files, by their path in `files`. */
+  readonly rewritten?: ReadonlyMap<string, Rewrite>;
   /** Text of Berth's own second `-f`; none where absent. `directory` is the generation's final one. */
   readonly privateConfiguration?: (paths: { readonly number: number; readonly directory: string }) => string;
   readonly extraArguments?: readonly string[];
@@ -98,7 +99,7 @@ export async function stage(state: StateDir, request: StageRequest, options: Sta
 function withAbsolutePaths(request: StageRequest, root: string, avoid: string): CopyRequest {
   const workingDirectory = resolve(request.workingDirectory ?? '.');
   const absolute = (path: string): string => resolve(workingDirectory, path);
-  const rewritten = [...(request.rewritten ?? [])].map(([file, text]) => [absolute(file), Buffer.from(text)] as const);
+  const rewritten = [...(request.rewritten ?? [])].map(([file, rewrite]) => [absolute(file), rewrite] as const);
   return {
     workingDirectory,
     sources: request.sources.map(absolute),

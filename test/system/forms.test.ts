@@ -142,9 +142,14 @@ describe.skipIf(why !== undefined)('forms of binding', () => {
         await expectServed([':::8001 v6only', ':::8002 v4v6', '*:8003', ':::8004', '[::1]:8005 v6only'], 5);
       });
 
-    test('specific IPv6 addresses: bound anew beside a guard, and said so in the plan', async () => {
+    test('specific IPv6 addresses: the copy says `v6only`, and HAProxy takes them over', async () => {
       await open({}, ['fd00::1']);
-      const config = lab.write('haproxy.cfg', configuration(['[::1]:8001', '[fd00::1]:8002', ':::8003 v6only']));
+      await expectServed(['[::1]:8001', '[fd00::1]:8002', '[fd00::1]:8003-8004,[::1]:8003'], 5);
+    });
+
+    test('specific IPv6 addresses on a line that is not plain: bound anew beside a guard, and said so', async () => {
+      await open({}, ['fd00::1']);
+      const config = lab.write('haproxy.cfg', configuration(['"[::1]:8001"', '[fd00::1]:8002 # x', ':::8003 v6only']));
       for (let round = 0; round < 3; round++) {
         expect(await berth.reload([config])).toMatchObject({
           outcome: 'served',

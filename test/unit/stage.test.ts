@@ -78,12 +78,12 @@ describe('stage', () => {
       workingDirectory: join(home, 'etc'),
       files: ['conf.d/a.cfg'],
       references: ['acl-1', '../certs'],
-      rewritten: new Map([['conf.d/a.cfg', 'listen new é\n']]),
+      rewritten: new Map([['conf.d/a.cfg', (text) => text.replace('a\n', 'new \u00e9\n')]]),
     });
     expect(meta.workingDirectory).toBe(join(home, 'etc'));
     const cwd = command.workingDirectory!;
     expect(cwd).toBe(staged(join(home, 'etc')));
-    expect(readFileSync(join(command.files[0]!, 'a.cfg'), 'utf8')).toBe('listen new é\n');
+    expect(readFileSync(join(command.files[0]!, 'a.cfg'), 'latin1')).toBe('listen new é\n');
     expect(readFileSync(join(cwd, 'acl-1'), 'utf8')).toBe('10.0.0.0/8\n');
     expect(readFileSync(`${cwd}/../certs/x.pem`, 'utf8')).toBe('key');
   });
