@@ -6,16 +6,18 @@ import { chmodSync, closeSync, ftruncateSync, mkdirSync, openSync, readFileSync,
 import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openBerth, type Berth } from '../../src/berth.js';
-import { Lab, cannotRun, configuration, haproxyBinaries } from '../support/haproxy.js';
+import { Lab, cannotRun, configuration, haproxyBinaries, type HAProxyBinary } from '../support/haproxy.js';
 import { generations, serving } from '../support/unchanged.js';
 
 const why = cannotRun();
 const steady = ['127.0.0.1:8001', '127.0.0.1:8002'];
+const pathOf = (all: readonly HAProxyBinary[]) => (all.find(({ version }) => version !== '2.2') ?? all[0])?.path ?? '';
 const like = (pattern: RegExp) => expect.stringMatching(pattern) as string;
 
-// What Berth says of bad input does not depend on HAProxy's version: the first one there is.
+// What Berth says of bad input does not depend on HAProxy's version: the first one there is. Not 2.2 where there is another:
+// it takes a range that runs backwards for an empty one.
 describe.skipIf(why !== undefined)('bad input', () => {
-  const path = why === undefined ? (haproxyBinaries()[0]?.path ?? '') : '';
+  const path = why === undefined ? pathOf(haproxyBinaries()) : '';
   let lab: Lab;
   const opened: Berth[] = [];
   const servers: Server[] = [];
