@@ -112,8 +112,10 @@ export async function socketList(netns, words) {
  */
 export function configuration({ address, first, count, more = [], statsSocket }) {
   const ports = [...Array.from({ length: count }, (_, index) => first + index), ...more];
+  // HAProxy wants two descriptors a connection, one a listener, and most hosts give it no more than 20000.
+  const maxconn = ports.length > 10_000 ? 200 : 2000;
   return `global
-  maxconn 2000
+  maxconn ${maxconn}
 ${statsSocket === undefined ? '' : `  stats socket ${statsSocket} mode 600 level admin expose-fd listeners\n`}
 defaults
   mode tcp
