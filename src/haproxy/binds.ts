@@ -142,7 +142,13 @@ class BindReader {
       this.unknown.push({ text: list, section: name, place, reason: why });
       return;
     }
-    if (list === '') throw syntaxError(place, `'${line.keyword}' names no address`);
+    if (list === '') {
+      const message = `'${line.keyword}' names no address`;
+      // Only a proxy's line is looked at for one; str2listener() walks over a list without any (HAProxy 2.2 to 3.2)
+      if (origin === 'bind' || origin === 'stats-socket' || line.keyword === 'peer') throw syntaxError(place, message);
+      this.warnings.push({ ...place, message: `${message}, and HAProxy listens on nothing for it` });
+      return;
+    }
     const { version } = this.configuration;
     const prefix = origin === 'stats-socket' ? '' : this.#prefix;
     const wants = origin === 'dgram-bind' ? 'dgram' : 'stream';

@@ -388,6 +388,15 @@ export const CORPUS: readonly Case[] = [
     config: `${lines('bind :8406')}log-forward l\n  bind 00\n  bind 10.9.0.1:8407,10.9.0.1:0\n`,
   },
   {
+    name: 'no address in log-forward',
+    since: '2.6',
+    config: `${lines('bind :8408')}log-forward l\n  bind\n  dgram-bind "" interface lo\n  dgram-bind 10.9.0.1:8409\n`,
+  },
+  {
+    name: 'peers bind without an address',
+    config: `${lines('bind :8410')}peers p\n  bind\n  server "\${HAPROXY_LOCALPEER}"\n`,
+  },
+  {
     name: 'pseudo variables',
     since: '2.6',
     config: `${GLOBAL}${DEFAULTS}listen port8240\n  bind ":82\${.LINE}"\n`.replace('${.LINE}', '4$.LINE'),
