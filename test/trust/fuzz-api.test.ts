@@ -13,11 +13,10 @@ import { ROUTES } from '../../src/agent/server/routes.js';
 import { Turns } from '../../src/agent/server/limits.js';
 import { ERROR_TABLE } from '../../src/errors.js';
 import { FakeAgent, OTHER, SOURCE } from '../support/api.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { mutationsOf } from '../support/mutate.js';
 
 const CASES = amount('requests', { short: 1500, full: 30_000 });
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const ROLES: readonly Role[] = ['owner', 'member', 'reader', 'loopback', 'stranger'];
 
 const BODIES = [

@@ -14,11 +14,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { openKernel, type OpenKernel } from '../../src/kernel/kernel.js';
 import { endpoint } from '../support/endpoints.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { configuration, haproxyBinaries } from '../support/haproxy.js';
 import { describeInNamespaces, makeNamespace, type Namespace } from '../support/netns.js';
 
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const COMMAND = '_getsocks\n';
 const ASKERS = 40;
 const PORTS = Array.from({ length: 300 }, (_, at) => 20_000 + at);

@@ -15,10 +15,9 @@ import { ask, statsIdentity } from '../../src/haproxy/cli.js';
 import { openHAProxy } from '../../src/haproxy/haproxy.js';
 import { showProc } from '../../src/haproxy/show-proc.js';
 import type { ProcessInfo } from '../../src/reload/env.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { processTable } from '../support/process-table.js';
 
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const LIMIT_MS = 100;
 const openFiles = () => readdirSync('/proc/self/fd').length;
 

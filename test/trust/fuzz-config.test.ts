@@ -10,7 +10,7 @@ import { readListeners } from '../../src/haproxy/binds.js';
 import { readConfiguration } from '../../src/haproxy/config.js';
 import { references } from '../../src/haproxy/references.js';
 import type { Listeners } from '../../src/model/bind.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { ForkServer, SOURCES } from '../support/fork-server.js';
 import { cannotRun } from '../support/haproxy.js';
 import { binaries, describeBind, type Binary } from '../support/listening.js';
@@ -19,7 +19,6 @@ import { mutated } from './fuzz-damage.js';
 import { madeUp, VARIABLES, type Files } from './fuzz-grammar.js';
 
 const CASES = amount('configs', { short: 2000, full: 20_000 });
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const READ_LIMIT_MS = 10_000;
 
 const reason = cannotRun();

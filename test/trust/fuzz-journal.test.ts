@@ -9,12 +9,11 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { BerthError } from '../../src/errors.js';
 import { Journal, replay, type JournalRecord } from '../../src/reload/journal.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { mutationsOf } from '../support/mutate.js';
 import { watchdog } from '../support/watchdog.js';
 
 const CASES = amount('journals', { short: 2000, full: 50_000 });
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 
 const directory = mkdtempSync(join(tmpdir(), 'berth-fuzz-journal-'));
 const old = { pid: 3243981, startTicks: '4711' };

@@ -12,11 +12,10 @@ import { expect, test } from 'vitest';
 import { BerthError } from '../../src/errors.js';
 import { openKernel } from '../../src/kernel/kernel.js';
 import { describeListeners } from '../../src/kernel/store.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { repository } from '../support/haproxy.js';
 import { describeInNamespaces, makeNamespace } from '../support/netns.js';
 
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const HOSTILE_LIMIT_MS = 120;
 const openFiles = () => readdirSync('/proc/self/fd').length;
 

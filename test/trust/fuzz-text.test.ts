@@ -6,14 +6,13 @@ import { rmSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { BerthError, ERROR_TABLE } from '../../src/errors.js';
-import { amount, recordFigure } from '../support/figures.js';
+import { amount, recordFigure, SEED } from '../support/figures.js';
 import { mutationsOf } from '../support/mutate.js';
 import { watchdog } from '../support/watchdog.js';
 import { directory } from './fuzz-files.js';
 import { TARGETS, type Target } from './fuzz-targets.js';
 
 const CASES = amount('texts', { short: 200, full: 3000 });
-const SEED = Number(process.env['BERTH_TRUST_SEED'] ?? Date.now() % 0x7fffffff);
 const LIMIT_MS = 10_000;
 
 /** Bytes that mean something to somebody, and much of what costs most where it is searched twice. */
