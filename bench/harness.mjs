@@ -75,7 +75,8 @@ export async function runPart(name, { haproxy, short, rounds, directory, until }
   let error = '';
   createInterface(child.stderr).on('line', (line) => {
     process.stderr.write(`${line}\n`);
-    if (error === '' && /Error\b.*: /.test(line)) error = line.trim();
+    // Not the line of the source that node shows above it.
+    if (error === '' && /^\w*Error\b.*: /.test(line)) error = line.trim();
   });
   createInterface(child.stdout).on('line', (line) => {
     process.stdout.write(`${line}\n`);

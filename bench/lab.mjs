@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -206,6 +207,22 @@ export class Balancer {
 
   stop() {
     process.kill(this.pid, 'SIGKILL');
+  }
+}
+
+/** Resolves when a process that was killed has closed everything it had: it and its threads have come to their end. */
+export async function ended(/** @type {number} */ pid) {
+  const over = (/** @type {string} */ status) =>
+    status === '' || (/^State:\s+Z/m.test(status) && /^Threads:\s+[01]$/m.test(status));
+  while (!over(statusOf(pid))) await sleep(5);
+}
+
+/** proc_pid_status(5), empty where its parent has asked for its end. */
+function statusOf(/** @type {number} */ pid) {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return '';
   }
 }
 

@@ -3,11 +3,10 @@ import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { openBerth } from '../../dist/index.js';
-import { BERTH, clocked } from '../lab.mjs';
+import { BERTH, clocked, ended } from '../lab.mjs';
 import { median } from '../measure.mjs';
 import { NAMES } from '../peers/checkers.mjs';
 import { HOLDERS } from '../peers/holders.mjs';
@@ -75,8 +74,9 @@ async function haproxyHas(
   } catch {
     return false;
   }
-  process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
-  await sleep(50);
+  const pid = Number(readFileSync(pidFile, 'utf8'));
+  process.kill(pid, 'SIGKILL');
+  await ended(pid);
   return true;
 }
 
