@@ -71,6 +71,7 @@ describe("HAProxy's command line", () => {
     [['-D', '-C', '/conf', '-f', '/conf']],
     [['-D', '-p', '/run/h.pid']],
     [['-p', '/run/h.pid', '-f', '/conf']],
+    [['-D', '-p', '/run/h.pid', '--']],
     [[]],
   ])('is not lbagent’s: %j', (words) => {
     expect(parseCommandLine(words, '/')).toBeUndefined();
@@ -135,6 +136,14 @@ describe.each(['dash', 'busybox', 'bash'])('bin/berth-haproxy under %s', (shell)
       }),
       { numRuns: 60 },
     );
+  });
+
+  it.runIf(there)('gives a call to the real one that names no file behind its --', () => {
+    for (const more of [[], ['-C', '/conf']]) {
+      const words = ['-D', '-p', '/run/h.pid', ...more, '--'];
+      expect(call(words)).toMatchObject({ stdout: shown(words), stderr: '' });
+      expect(call([...words, 'a.cfg'])).toMatchObject({ stdout: '', stderr: 'node\n' });
+    }
   });
 
   it.runIf(there)('takes its own option out, wherever it stands, and hands on the rest as it is', () => {
