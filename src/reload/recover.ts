@@ -63,14 +63,14 @@ async function leadsForward(
   newcomer: ProcessInfo | undefined,
 ): Promise<boolean> {
   if (!find(records, 'handing-over') || !newcomer) return false;
-  // One that a way back has told to finish lives on for a moment, and listens no more.
-  if (find(records, 'committing')) return (await socketsServedBy(context.kernel, newcomer)).length > 0;
-  const oldServes = begin.old !== undefined && (await isAlive(context.kernel, begin.old));
+  const served = await socketsServedBy(context.kernel, newcomer);
   // In master-worker mode the old worker has gone into its drain as soon as the new one was ready.
-  if (begin.mode === 'master-worker') return find(records, 'verified') !== undefined;
-  return (
-    !oldServes && (await socketsServedBy(context.kernel, newcomer)).some(({ endpoint }) => endpoint.kind === 'inet')
-  );
+  const decided = find(records, 'committing') ?? (begin.mode === 'master-worker' && find(records, 'verified'));
+  // One that a way back has told to finish lives on for its clients, and listens no more.
+  if (decided) return served.length > 0;
+  if (begin.mode === 'master-worker') return false;
+  const oldServes = begin.old !== undefined && (await isAlive(context.kernel, begin.old));
+  return !oldServes && served.some(({ endpoint }) => endpoint.kind === 'inet');
 }
 
 async function goForward(
