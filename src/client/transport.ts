@@ -1,5 +1,6 @@
 /** HTTP over the agent's unix socket: one request, one connection. */
 import { request, type IncomingMessage, type RequestOptions } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BerthError, ERROR_TABLE, toBerthError, type ErrorCode } from '../errors.js';
 import { eventsOf, type ServerEvent } from './event-stream.js';
 
@@ -60,7 +61,28 @@ export function errorOf(body: unknown, status = 500): BerthError {
   });
 }
 
-function send(socket: string, { method, path, body, headers, timeoutMs, signal }: Exchange): Promise<IncomingMessage> {
+/** Between two tries to be the next whom the agent accepts. */
+const RETRY_MS = 20;
+
+/** A caller that may not block is sent away where the backlog is full (connect(2), EAGAIN); the others wait for their turn. */
+async function send(socket: string, exchange: Exchange): Promise<IncomingMessage> {
+  const until = performance.now() + exchange.timeoutMs;
+  for (;;) {
+    try {
+      return await sendOnce(socket, exchange);
+    } catch (error) {
+      const { code, syscall } = error as NodeJS.ErrnoException;
+      if (code !== 'EAGAIN' || syscall !== 'connect') throw error;
+      if (performance.now() >= until) throw silent(socket, exchange.timeoutMs);
+      await sleep(RETRY_MS, undefined, exchange.signal && { signal: exchange.signal });
+    }
+  }
+}
+
+function sendOnce(
+  socket: string,
+  { method, path, body, headers, timeoutMs, signal }: Exchange,
+): Promise<IncomingMessage> {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const options: RequestOptions = {
     socketPath: socket,
@@ -79,14 +101,15 @@ function send(socket: string, { method, path, body, headers, timeoutMs, signal }
   return new Promise((resolve, reject) => {
     const sent = request(options, resolve);
     sent.on('error', reject);
-    sent.on('timeout', () => {
-      const error = new BerthError('BERTH_TIMEOUT', `The agent at ${socket} was silent for ${timeoutMs} ms`, {
-        step: 'agent',
-        advice: 'What it was asked for may go on; berth status --no-agent looks without it',
-      });
-      sent.destroy(error);
-    });
+    sent.on('timeout', () => sent.destroy(silent(socket, timeoutMs)));
     sent.end(text);
+  });
+}
+
+function silent(socket: string, timeoutMs: number): BerthError {
+  return new BerthError('BERTH_TIMEOUT', `The agent at ${socket} was silent for ${timeoutMs} ms`, {
+    step: 'agent',
+    advice: 'What it was asked for may go on; berth status --no-agent looks without it',
   });
 }
 

@@ -1,15 +1,24 @@
 /** The client against a server with an agent that answers with samples: the same answers as in one process. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { openBerthOrAgent } from '../../src/cli/open.js';
 import { connectAgent, type AgentClient } from '../../src/client/client.js';
+import { ask } from '../../src/client/transport.js';
 import { BerthError } from '../../src/errors.js';
 import type { ReloadEvent } from '../../src/reload/reports.js';
 import { FakeAgent, openApi, SOURCE, type Api } from '../support/api.js';
 import * as sample from './cli-samples.js';
+
+/** A server with next to no backlog. */
+const BUSY = `
+  const server = require('node:http').createServer((_, response) => response.end('{"there":true}'));
+  server.listen({ path: process.argv[1], backlog: 1 }, () => console.log('listens'));`;
 
 let api: Api | undefined;
 afterEach(async () => {
@@ -124,6 +133,25 @@ describe('the client', () => {
     await vi.waitFor(() => expect(agent.asked).toHaveLength(1));
     await api?.server.close();
     expect(await waiting).toMatchObject({ code: 'BERTH_AGENT' });
+  });
+
+  // Ten thousand connections of one member filled the backlog: the kernel sent root away (EAGAIN), and so did Berth.
+  it('waits for its turn where the agent’s backlog is full, as long as it waits for an answer', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'berth-backlog-'));
+    const socket = join(directory, 's');
+    const agent = spawn(process.execPath, ['-e', BUSY, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(agent.stdout, 'data');
+    agent.kill('SIGSTOP');
+    const others = Array.from({ length: 4 }, () => connect(socket).on('error', () => undefined));
+    await vi.waitFor(() => expect(others.some(({ destroyed }) => destroyed)).toBe(true));
+    const exchange = { method: 'GET', path: '/' } as const;
+    await expect(ask(socket, { ...exchange, timeoutMs: 60 })).rejects.toMatchObject({ code: 'BERTH_TIMEOUT' });
+    const waiting = ask(socket, { ...exchange, timeoutMs: 20_000 });
+    agent.kill('SIGCONT');
+    expect(await waiting).toEqual({ there: true });
+    for (const other of others) other.destroy();
+    agent.kill('SIGKILL');
+    rmSync(directory, { recursive: true });
   });
 
   it('follows the events', async () => {

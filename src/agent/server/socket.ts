@@ -3,7 +3,9 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, renameSync, rmSync, statSyn
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { BerthError, systemCause } from '../../errors.js';
-import { MAX_CONNECTIONS } from './limits.js';
+
+/** As many as the kernel lets (net.core.somaxconn): who may not block is sent away where it is full. */
+const BACKLOG = 65_535;
 
 export interface SocketOptions {
   readonly path: string;
@@ -91,7 +93,7 @@ function permitTo(
 function listening(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ path, backlog: MAX_CONNECTIONS }, () => {
+    server.listen({ path, backlog: BACKLOG }, () => {
       server.off('error', reject);
       resolve();
     });
