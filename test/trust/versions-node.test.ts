@@ -2,7 +2,7 @@
  * The versions of Node that Berth is for: with each, from the npm registry, the unit and the kernel tests, reloads and an
  * agent. In the short form a reload with the Node that runs.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
@@ -22,6 +22,9 @@ const GROUPS =
 const HAPROXY =
   why === undefined ? (haproxyBinaries().find(({ version }) => version === '2.6') ?? haproxyBinaries()[0]) : undefined;
 
+/** Ended with the tests, also where these have timed out. */
+const running = new Set<ChildProcess>();
+
 interface Group {
   readonly passed: number;
   readonly failed: readonly string[];
@@ -40,6 +43,7 @@ describe.skipIf(why !== undefined)('versions of Node', () => {
     chmodSync(directory, 0o755);
   });
   afterAll(() => {
+    for (const run of running) run.kill();
     rmSync(directory, { recursive: true, force: true });
     record(runs.sort((one, other) => one.version.localeCompare(other.version)));
   });
@@ -84,7 +88,9 @@ async function testWith(directory: string, report: string): Promise<Run> {
     },
     stdio: 'ignore',
   });
+  running.add(child);
   await once(child, 'exit');
+  running.delete(child);
   return {
     version: execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim(),
     groups: read(report),
