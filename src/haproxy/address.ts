@@ -108,7 +108,9 @@ function unixAddress(path: string, abstract: boolean, prefix: string): ParsedAdd
   if (Buffer.byteLength(path) > room) {
     return { kind: 'error', message: `the socket path '${path}' is longer than ${room} bytes` };
   }
-  return { kind: 'unix', path: abstract ? path : prefix + path, abstract };
+  const full = abstract ? path : prefix + path;
+  // To the kernel a name that begins with a NUL is an abstract one: `unix@` binds what `abns@` binds, NULs to the end.
+  return { kind: 'unix', path: full, abstract: abstract || full === '' };
 }
 
 function inetAddress(

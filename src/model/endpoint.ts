@@ -67,8 +67,8 @@ export function formatEndpoint(endpoint: Endpoint): string {
  * other text.
  */
 export function parseEndpoint(name: string): Endpoint | undefined {
-  const unix = /^(unix|abns)@(.+)$/s.exec(name);
-  if (unix) return { kind: 'unix', path: unix[2] ?? '', abstract: unix[1] === 'abns' };
+  const unix = /^(?:unix@(.+)|abns@(.*))$/s.exec(name);
+  if (unix) return { kind: 'unix', path: unix[1] ?? unix[2] ?? '', abstract: unix[1] === undefined };
   const inet = /^(?:\[([^\]]+)\]|([\d.]+))(?:%(.+))?:(\d{1,5})\/(tcp|udp)( v6only)?(?: in namespace (.+))?$/.exec(name);
   if (!inet) return undefined;
   const [, v6, v4, device, port, transport, v6only, namespace] = inet;

@@ -136,6 +136,12 @@ export const CORPUS: readonly Case[] = [
   { name: 'unix path', config: lines('bind unix@/run/x.sock', 'bind /run/y.sock', 'bind :8120') },
   { name: 'uxst@', since: '2.6', config: lines('bind uxst@/run/z.sock', 'bind stream+unix@/run/w.sock') },
   { name: 'unix path in shards', since: '2.6', config: lines('bind unix@/run/v.sock shards 2', 'bind :8126 shards 2') },
+  { name: 'unix@ without a path', config: lines('bind unix@', 'bind :8127') },
+  { name: 'uxst@ without a path', since: '2.6', config: lines('bind uxst@') },
+  { name: 'unix@ without a path behind a prefix', config: globals(['unix-bind prefix /run/p'], 'bind unix@') },
+  { name: 'stats socket without a path', config: globals(['stats socket unix@'], 'bind :8128') },
+  { name: 'unix@ with a path that is unset', config: lines('bind unix@$UNSET,:8129') },
+  { name: 'abns@ without a name', config: lines('bind abns@') },
   { name: 'abns@', config: lines('bind abns@berth-test') },
   { name: 'abnsz@', since: '3.2', config: lines('bind abnsz@berth-testz') },
   {

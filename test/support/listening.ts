@@ -141,7 +141,7 @@ export function describeSocket(
 function describeUnix(row: string, workingDirectory: string): string[] {
   const [, , , flags, , state, , path] = row.trim().split(/\s+/);
   if (flags !== '00010000' || state !== '01' || path === undefined) return [];
-  if (path.startsWith('@')) return [`unix ${path.replace(/@+$/, '')}`];
+  if (path.startsWith('@')) return [`unix @${path.slice(1).replace(/@+$/, '')}`];
   return [`unix ${resolve(workingDirectory, path.replace(/\.\d+\.tmp$/, ''))}`];
 }
 

@@ -21,11 +21,10 @@ const inet: fc.Arbitrary<Endpoint> = fc
     { requiredKeys: ['kind', 'transport', 'place', 'port', 'transparent'] },
   )
   .map(({ place, ...rest }) => ({ ...rest, ...place }));
-const unix: fc.Arbitrary<Endpoint> = fc.record({
-  kind: fc.constant('unix' as const),
-  path: fc.string({ minLength: 1 }),
-  abstract: fc.boolean(),
-});
+/** Without a path there is only the abstract name that is empty. */
+const unix: fc.Arbitrary<Endpoint> = fc
+  .record({ kind: fc.constant('unix' as const), path: fc.string(), abstract: fc.boolean() })
+  .map((endpoint) => ({ ...endpoint, abstract: endpoint.abstract || endpoint.path === '' }));
 
 it('a name leads back to the endpoint that has it', () => {
   fc.assert(
@@ -34,6 +33,10 @@ it('a name leads back to the endpoint that has it', () => {
       expect(again && endpointKey(again)).toBe(endpointKey(endpoint));
     }),
   );
+});
+
+it('the empty abstract name has a name', () => {
+  expect(parseEndpoint('abns@')).toEqual({ kind: 'unix', path: '', abstract: true });
 });
 
 it('any other text is no name', () => {
