@@ -157,8 +157,17 @@ export function tokenize(text: string, start: number, end: number, context: Toke
   if (quote !== 0) fail(quoteAt, 'unmatched quote');
   if (i > from || done !== '') endWord();
   if (words.length > MAX_WORDS) fail(0, `more than ${MAX_WORDS} words`);
-  // `\x00`: to HAProxy, which is C, the word ends there.
-  return nul ? words.map((word) => word.replace(/\0.*$/s, '')) : words;
+  return nul ? withoutNuls(words) : words;
+}
+
+/**
+ * `\x00`: to HAProxy, which is C, the word ends there. But of a condition it makes one text again, and puts a space in the place
+ * of whatever ended a word (readcfgfile() in cfgparse.c).
+ */
+function withoutNuls(words: readonly string[]): string[] {
+  const [keyword = '', ...rest] = words.map((word) => word.replace(/\0.*$/s, ''));
+  if (keyword !== '.if' && keyword !== '.elif') return [keyword, ...rest];
+  return [keyword, ...words.slice(1).map((word) => word.replaceAll('\0', ' '))];
 }
 
 /** UTF-8 of bytes that stand as one character each. */

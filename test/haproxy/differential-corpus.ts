@@ -508,6 +508,26 @@ export const CORPUS: readonly Case[] = [
     ),
   },
   {
+    name: 'an escaped NUL in a condition is a space',
+    since: '2.6',
+    config: lines(
+      '.if streq("\\x00\'$L\'",b)',
+      'bind :8310',
+      '.elif \\x001 && streq(a\\x00,"\'a \'")\\x00',
+      'bind :8311',
+      '.endif',
+      '.if\\x00x defined(NO\\x00HOME) || 1\\x00',
+      'bind :8312',
+      '.endif',
+    ),
+  },
+  {
+    name: 'refused: a NUL for a condition',
+    since: '2.6',
+    config: lines('.if \\x00', '.endif', 'bind :80'),
+    refused: true,
+  },
+  {
     name: 'a condition around sections',
     since: '2.6',
     config: `${GLOBAL}${DEFAULTS}.if 1\nlisten a\n  bind :8271\n.else\nlisten b\n  bind :8272\n.endif\n  bind :8273\n`,
