@@ -33,9 +33,14 @@ export function isVerbName(word: string | undefined): word is VerbName {
   return word !== undefined && Object.hasOwn(VERBS, word);
 }
 
-/** One verb, or all of them. */
-export async function loadVerbs(name?: VerbName): Promise<Verb[]> {
-  return Promise.all(name === undefined ? VERB_NAMES.map((each) => VERBS[each]()) : [VERBS[name]()]);
+/** The verbs that a command line needs by its first word: the one that it names, none for the version, else all. */
+export function verbsFor(first: string | undefined): readonly VerbName[] {
+  if (isVerbName(first)) return [first];
+  return first === '--version' || first === '-V' ? [] : VERB_NAMES;
+}
+
+export async function loadVerbs(names = VERB_NAMES): Promise<Verb[]> {
+  return Promise.all(names.map((name) => VERBS[name]()));
 }
 
 export type Invoke = (verb: Verb, operands: readonly string[], flags: Flags) => Promise<void>;

@@ -7,15 +7,13 @@ import { errorEnvelope, type ErrorEnvelope } from './envelope.js';
 import { settingsOf, type Flags } from './flags.js';
 import type { Host } from './host.js';
 import { watchInterrupts } from './interrupt.js';
-import { buildProgram, isVerbName, loadVerbs } from './program.js';
+import { buildProgram, isVerbName, loadVerbs, verbsFor } from './program.js';
 import { progressOn, type Progress } from './progress.js';
 import { printable, styleOf, wantsColour } from './style.js';
 import type { Outcome, Verb } from './verb.js';
 
 /** @param words the command line without `node` and the script. Never throws; the result is the exit status. */
 export async function run(words: readonly string[], host: Host): Promise<number> {
-  const first = words[0];
-  const named = isVerbName(first) ? first : undefined;
   let verb: ErrorEnvelope['verb'] = words.find(isVerbName) ?? 'berth';
   let status = 0;
   const colour = styleOf({
@@ -25,7 +23,7 @@ export async function run(words: readonly string[], host: Host): Promise<number>
   });
   const progress = progressOn(host.stderr, colour.colour);
   try {
-    const program = buildProgram(await loadVerbs(named), host, async (asked, operands, flags) => {
+    const program = buildProgram(await loadVerbs(verbsFor(words[0])), host, async (asked, operands, flags) => {
       verb = asked.name;
       const result = await runVerb(asked, operands, flags, host, progress);
       progress.clear();
