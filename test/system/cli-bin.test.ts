@@ -31,10 +31,11 @@ let tools: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'berth-bin-'));
   tools = join(root, 'tools');
-  for (const directory of ['bin', 'src', 'native', 'tools']) mkdirSync(join(root, directory));
+  for (const directory of ['bin', 'src', 'native', 'scripts', 'tools']) mkdirSync(join(root, directory));
   for (const file of ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'binding.gyp']) {
     writeFileSync(join(root, file), '{}');
   }
+  writeFileSync(join(root, 'scripts/bundle.mjs'), '');
   writeFileSync(join(root, 'src/a.ts'), '');
   writeFileSync(join(root, 'native/a.cc'), '');
   copyFileSync(fileURLToPath(new URL('../../bin/berth', import.meta.url)), join(root, 'bin/berth'));

@@ -6,7 +6,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { format } from 'prettier';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { form, recordFigure } from '../support/figures.js';
@@ -58,6 +58,11 @@ const PURPOSE: Readonly<Record<string, string>> = {
 /** Libraries of the system that a Node and the addon need, whatever the distribution. */
 const SYSTEM =
   /^(ld-linux[\w.-]*|ld-musl[\w.-]*|lib(c|m|dl|rt|pthread|stdc\+\+|gcc_s|atomic)([.-][\w.-]*)?)\.so[\d.]*$/;
+
+/** What scripts/bundle.mjs has put into a file of the commands. */
+function packagesWithin(url: string): string[] {
+  return /^\/\/ Packages within: (.*)$/m.exec(readFileSync(fileURLToPath(url), 'utf8'))?.[1]?.split(', ') ?? [];
+}
 
 describe('dependencies', () => {
   test('every package is pinned by its checksum, from no other place than npm has it from', () => {
@@ -145,9 +150,10 @@ describe('dependencies', () => {
     await ended;
 
     const files = readFileSync(lab.path('loaded'), 'utf8').split('\n');
-    const loaded = new Set(
-      files.flatMap((file) => /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(file)?.[1] ?? []),
-    );
+    const loaded = new Set([
+      ...files.flatMap((file) => /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(file)?.[1] ?? []),
+      ...files.filter((file) => file.startsWith(pathToFileURL(join(repository, 'dist/')).href)).flatMap(packagesWithin),
+    ]);
     const shared = [...new Set(maps.split('\n').flatMap((line) => /\/\S+\.(?:so[\d.]*|node)$/.exec(line)?.[0] ?? []))];
     const addons = shared.filter((file) => file.endsWith('.node')).map((file) => basename(file));
     const strangers = shared

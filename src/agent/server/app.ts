@@ -210,7 +210,8 @@ function json({ status, body }: Answer, headers: Readonly<Record<string, string>
 
 let openapi: string | undefined;
 function openapiText(): string {
-  return (openapi ??= readFileSync(new URL('../../../docs/openapi.json', import.meta.url), 'utf8'));
+  // From wherever this file stands: scripts/bundle.mjs moves it.
+  return (openapi ??= readFileSync(new URL('docs/openapi.json', import.meta.resolve('berthd/package.json')), 'utf8'));
 }
 
 /** What Node and its adapter refuse before there is a route. */
