@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import type { BerthOptions } from './berth.js';
 import { readListeners } from './haproxy/binds.js';
 import { readConfiguration } from './haproxy/config.js';
+import { isCopy } from './haproxy/config-files.js';
 import { harden, hardenText, originalLine } from './haproxy/harden.js';
 import { type OpenHAProxy, openHAProxy } from './haproxy/haproxy.js';
 import { references } from './haproxy/references.js';
@@ -127,6 +128,7 @@ function reader(settings: Settings, environment: NodeJS.ProcessEnv): ReadConfigu
       listeners: readListeners(configuration),
       files: configuration.files.map(absolute),
       references: references(configuration),
+      isCopiedIn: (copy) => isCopy(configuration, sources.sources, copy),
       harden: added,
       hardened: new Map([...byFile].map(hardened)),
       originalLine: (file, line) => originalLine(line, byFile.get(absolute(file)) ?? []),

@@ -4,8 +4,9 @@
  */
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { BerthError, systemCause } from '../errors.js';
-import type { ReadOptions } from './config-model.js';
+import type { Configuration, ReadOptions } from './config-model.js';
 import { asText } from './tokenizer.js';
 
 export const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
@@ -99,6 +100,18 @@ export class SourceReader {
       { step: 'read', details: { file: name, bytes: size, maxBytes: this.maxBytes } },
     );
   }
+}
+
+/** Are the files at this place those that were read, byte for byte? */
+export function isCopy(
+  { files, contents, workingDirectory }: Pick<Configuration, 'files' | 'contents' | 'workingDirectory'>,
+  sources: readonly string[],
+  place: Place,
+): boolean {
+  const copies = expandSources(sources, workingDirectory, place);
+  if (!isDeepStrictEqual(copies, files)) return false;
+  const reader = new SourceReader(workingDirectory, place, Infinity);
+  return copies.every((copy, at) => contents[at]?.equals(reader.read(copy)) === true);
 }
 
 function attempt<T>(name: string, action: () => T): T {

@@ -57,6 +57,8 @@ export interface Configuration {
   readonly sections: readonly Section[];
   /** As HAProxy prints them, in its order; relative ones are relative to `workingDirectory`. */
   readonly files: readonly string[];
+  /** What each of them holds, in the same order. */
+  readonly contents: readonly Buffer[];
   /** Absolute. */
   readonly workingDirectory: string;
   /** As in the options; empty where there is none. */

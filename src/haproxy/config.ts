@@ -88,7 +88,12 @@ class Reader {
     const files = expandSources(sources, this.#workingDirectory, { root, joined });
     const maxBytes = this.options.maxBytes ?? DEFAULT_MAX_BYTES;
     const reader = new SourceReader(this.#workingDirectory, { root, joined }, maxBytes);
-    for (const file of files) this.#readFile(file, reader.read(file));
+    const contents: Buffer[] = [];
+    for (const file of files) {
+      const bytes = reader.read(file);
+      contents.push(bytes);
+      this.#readFile(file, bytes);
+    }
     if (this.#sections.length === 0) {
       throw new BerthError('BERTH_CONFIG_EMPTY', `${sources.join(', ')}: the configuration holds no section`, {
         step: 'read',
@@ -98,6 +103,7 @@ class Reader {
     return {
       sections: this.#sections,
       files,
+      contents,
       workingDirectory: this.#workingDirectory,
       root,
       version: this.options.version,

@@ -69,6 +69,8 @@ export interface Reading {
   readonly files: readonly string[];
   /** Absolute paths of what the files name by relative path. */
   readonly references: readonly string[];
+  /** Are these the same files, byte for byte? */
+  readonly isCopiedIn: (staged: StagedFiles) => boolean;
   /** Lines that `harden: source` adds; empty where it is off. */
   readonly harden: Plan['harden'];
   /** Puts these lines into the text of a file (one character a byte), by absolute path. */

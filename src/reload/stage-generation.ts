@@ -25,7 +25,9 @@ export async function stageGeneration(
   build: HAProxyBuild,
 ): Promise<Generation> {
   const generation = await copy(context, request, reading, leftOut, assessment, build);
-  const staged = await context.read({ ...request, staged: await stagedFiles(generation) }, build);
+  const copied = await stagedFiles(generation);
+  if (leftOut.length === 0 && reading.isCopiedIn(copied)) return generation;
+  const staged = await context.read({ ...request, staged: copied }, build);
   const gone = new Set(leftOut.map(({ bind }) => endpointKey(bind.endpoint)));
   const planned = places(reading).filter((key) => !gone.has(key));
   if (planned.join() === places(staged).join()) return generation;
