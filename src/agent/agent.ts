@@ -270,8 +270,8 @@ function giveUp(instance: string, sockets: readonly Adopted[]): void {
   for (const { inode } of sockets) void removeStored(storedName(instance, inode));
 }
 
-async function startTicksOf(pid: number): Promise<string | undefined> {
-  return (await readStat(pid))?.startTicks;
+function startTicksOf(pid: number): string | undefined {
+  return readStat(pid)?.startTicks;
 }
 
 function terminate(pid: number, startTicks: string): void {

@@ -39,15 +39,15 @@ export async function askToHandOver(socket: string): Promise<Predecessor | undef
 export async function endPredecessor(
   { pid }: Predecessor,
   env: {
-    readonly startTicks: (pid: number) => Promise<string | undefined>;
+    readonly startTicks: (pid: number) => string | undefined;
     readonly terminate: (pid: number, startTicks: string) => void;
   },
 ): Promise<void> {
-  const startTicks = await env.startTicks(pid);
+  const startTicks = env.startTicks(pid);
   if (startTicks === undefined) return;
   env.terminate(pid, startTicks);
   const deadline = performance.now() + END_MS;
-  while ((await env.startTicks(pid)) === startTicks) {
+  while (env.startTicks(pid) === startTicks) {
     if (performance.now() >= deadline) {
       throw new BerthError('BERTH_TIMEOUT', `The agent before (pid ${pid}) was told to end and has not`, {
         step: 'start',

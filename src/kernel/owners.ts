@@ -23,7 +23,7 @@ export async function findOwners(
     });
   const triples = toTriples(found);
   const pids = [...new Set(triples.map(([, pid]) => pid))];
-  const facts = new Map(await Promise.all(pids.map(async (pid) => [pid, await ownerFacts(pid)] as const)));
+  const facts = new Map(pids.map((pid) => [pid, ownerFacts(pid)]));
   for (const [inode, pid, fd] of triples) {
     const owner = facts.get(pid);
     if (owner) append(owners, inode, { ...owner, pid, fd });
@@ -31,8 +31,8 @@ export async function findOwners(
   return owners;
 }
 
-async function ownerFacts(pid: number): Promise<Omit<SocketOwner, 'pid' | 'fd'> | undefined> {
-  const [stat, unit] = await Promise.all([readStat(pid), unitOf(pid)]);
+function ownerFacts(pid: number): Omit<SocketOwner, 'pid' | 'fd'> | undefined {
+  const [stat, unit] = [readStat(pid), unitOf(pid)];
   if (stat === undefined) return undefined;
   return { comm: stat.comm, startTicks: stat.startTicks, ...(unit === undefined ? {} : { unit }) };
 }
@@ -48,7 +48,7 @@ export async function socketsOf(id: NamespaceId, pid: number): Promise<Map<numbe
         EACCES: 'It needs CAP_SYS_PTRACE, or to run as the same user',
       });
     });
-  for (const [inode, , fd] of toTriples(found)) append(sockets, inode, fd);
+  for (let i = 0; i + 2 < found.length; i += 3) append(sockets, found[i] ?? 0, found[i + 2] ?? 0);
   return sockets;
 }
 

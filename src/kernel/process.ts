@@ -1,6 +1,10 @@
-/** Facts about processes from /proc (proc(5)), and signals that cannot hit another process. */
-import { readlinkSync } from 'node:fs';
-import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+/**
+ * Facts about processes from /proc (proc(5)), and signals that cannot hit another process. They are read synchronously: the
+ * kernel answers in microseconds, the way through libuv's pool takes ten times that. Not so the command line: it stands in
+ * the process' own memory, and who reads it waits for whoever has that locked.
+ */
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { systemCause } from '../errors.js';
 import type { ProcessInfo } from '../reload/env.js';
 import { native, type NamespaceId } from './addon.js';
@@ -17,29 +21,25 @@ interface Stat {
 
 /** @returns undefined where the process is gone. A process that has exited and is not yet reaped is gone, too. */
 export async function processInfo(pid: number): Promise<ProcessInfo | undefined> {
-  const facts = await readStat(pid);
+  const facts = readStat(pid);
   if (facts === undefined) return undefined;
   const at = `/proc/${pid}`;
-  const [status, argv, cwd, exe, netns, unit, openFiles, boot] = await Promise.all([
-    text(`${at}/status`),
-    text(`${at}/cmdline`),
-    link(`${at}/cwd`),
-    link(`${at}/exe`),
-    link(`${at}/ns/net`),
-    unitOf(pid),
-    countFiles(`${at}/fd`),
-    bootTime(),
-  ]);
+  const argv = await readFile(`${at}/cmdline`, 'utf8').catch((error: unknown) => {
+    throwUnlessAbsent(`${at}/cmdline`, error);
+  });
+  const status = text(`${at}/status`);
+  const [cwd, exe, netns] = [link(`${at}/cwd`), link(`${at}/exe`), link(`${at}/ns/net`)];
+  const [unit, openFiles] = [unitOf(pid), countFiles(`${at}/fd`)];
   // The pid may have become another process's between the first file and the last.
-  if ((await readStat(pid))?.startTicks !== facts.startTicks) return undefined;
+  if (readStat(pid)?.startTicks !== facts.startTicks) return undefined;
   const resident = /^VmRSS:\s*(\d+) kB/m.exec(status ?? '')?.[1];
   return {
     pid,
     ...facts,
-    startedAt: new Date(boot * 1000 + (Number(facts.startTicks) * 1000) / TICKS_PER_SECOND).toISOString(),
+    startedAt: new Date(bootTime() * 1000 + (Number(facts.startTicks) * 1000) / TICKS_PER_SECOND).toISOString(),
     // Real, effective, saved, file system: the effective one is what the kernel asks about.
     uid: Number(/^Uid:\s*\d+\s+(\d+)/m.exec(status ?? '')?.[1] ?? 0),
-    argv: argv === undefined || argv === '' ? [] : argv.replace(/\0$/, '').split('\0'),
+    argv: !argv ? [] : argv.replace(/\0$/, '').split('\0'),
     ...(cwd === undefined ? {} : { cwd }),
     ...(exe === undefined ? {} : { exe }),
     // Nothing where it may not be read: PTRACE_MODE_READ_FSCREDS, ptrace(2).
@@ -62,8 +62,8 @@ export async function processesNamed(id: NamespaceId, comm: string, netns: strin
 }
 
 /** Command name, parent and start time of a process: what tells it from another with the same pid. */
-export async function readStat(pid: number): Promise<Stat | undefined> {
-  const line = await text(`/proc/${pid}/stat`);
+export function readStat(pid: number): Stat | undefined {
+  const line = text(`/proc/${pid}/stat`);
   return line === undefined ? undefined : parseStat(line);
 }
 
@@ -104,8 +104,8 @@ export function socketAt(pid: number, fd: number): number | undefined {
 }
 
 /** systemd unit or container of a process, from its cgroup; undefined where the path tells none. */
-export async function unitOf(pid: number): Promise<string | undefined> {
-  const lines = await text(`/proc/${pid}/cgroup`);
+export function unitOf(pid: number): string | undefined {
+  const lines = text(`/proc/${pid}/cgroup`);
   return lines === undefined ? undefined : parseCgroup(lines);
 }
 
@@ -119,39 +119,46 @@ export function parseCgroup(lines: string): string | undefined {
   return path.split('/').findLast((part) => /\.(service|scope)$/.test(part));
 }
 
-let booted: Promise<number> | undefined;
+let booted: number | undefined;
 
 /** Seconds since the epoch at boot. */
-async function bootTime(): Promise<number> {
-  booted ??= text('/proc/stat').then((lines) => Number(/^btime (\d+)/m.exec(lines ?? '')?.[1] ?? 0));
+function bootTime(): number {
+  booted ??= Number(/^btime (\d+)/m.exec(text('/proc/stat') ?? '')?.[1] ?? 0);
   return booted;
 }
 
-async function countFiles(path: string): Promise<number | undefined> {
+function countFiles(path: string): number | undefined {
   try {
     // The directory's size is the number of open files from Linux 6.2 on, 0 before.
-    const { size } = await stat(path);
-    return size > 0 ? size : (await readdir(path)).length;
+    const { size } = statSync(path);
+    return size > 0 ? size : readdirSync(path).length;
   } catch {
     return undefined;
   }
 }
 
 /** A file of a process that may be gone, or whose facts may not be ours to read, at any moment. */
-async function text(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(noneOf(path));
+function text(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throwUnlessAbsent(path, error);
+    return undefined;
+  }
 }
 
-async function link(path: string): Promise<string | undefined> {
-  return readlink(path).catch(noneOf(path));
+function link(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    throwUnlessAbsent(path, error);
+    return undefined;
+  }
 }
 
 const ABSENT = new Set(['ENOENT', 'ESRCH', 'ENOTDIR', 'EACCES', 'EPERM']);
 
 /** Whoever has no descriptor or no memory left must not take a living HAProxy for a dead one, and start another. */
-function noneOf(path: string): (error: unknown) => undefined {
-  return (error) => {
-    if (!ABSENT.has(systemCause(error)?.code ?? '')) throw kernelError(error, 'read', `Cannot read ${path}`);
-    return undefined;
-  };
+function throwUnlessAbsent(path: string, error: unknown): void {
+  if (!ABSENT.has(systemCause(error)?.code ?? '')) throw kernelError(error, 'read', `Cannot read ${path}`);
 }

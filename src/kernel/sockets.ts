@@ -85,7 +85,7 @@ export class SocketTable {
     const device = this.#devices.get(this.#words[(at + 60) / 4] ?? 0);
     const v6only = this.#bytes[at + 72] ?? 2;
     const transparent = this.#bytes[at + 73] ?? 2;
-    return {
+    const row: { -readonly [K in keyof SocketRow]: SocketRow[K] } = {
       transport: this.#bytes[at + 69] === 1 ? 'udp' : 'tcp',
       family,
       state: this.state(i),
@@ -95,13 +95,15 @@ export class SocketTable {
       remotePort: this.#halves[(at + 66) / 2] ?? 0,
       inode: this.inode(i),
       uid: this.#words[(at + 52) / 4] ?? 0,
-      ...(cookie === 0n ? {} : { cookie: cookie.toString() }),
-      ...(device === undefined ? {} : { device }),
-      ...(v6only === 2 ? {} : { v6only: v6only === 1 }),
-      ...(transparent === 2 ? {} : { transparent: transparent === 1 }),
-      ...(this.#bytes[at + 71] === TIMER_TIME_WAIT ? { expiresMs: this.#words[(at + 56) / 4] ?? 0 } : {}),
-      ...(cgroup === 0n ? {} : { cgroupId: cgroup.toString() }),
     };
+    // Assigned, not spread: thousands of rows are made in a process that has just been started.
+    if (cookie !== 0n) row.cookie = cookie.toString();
+    if (device !== undefined) row.device = device;
+    if (v6only !== 2) row.v6only = v6only === 1;
+    if (transparent !== 2) row.transparent = transparent === 1;
+    if (this.#bytes[at + 71] === TIMER_TIME_WAIT) row.expiresMs = this.#words[(at + 56) / 4] ?? 0;
+    if (cgroup !== 0n) row.cgroupId = cgroup.toString();
+    return row;
   }
 
   /** inode → local port, of those of these inodes that are there. */

@@ -22,7 +22,7 @@ async function sleeper() {
   const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
   await once(child, 'spawn');
   const pid = child.pid!;
-  return { child, pid, startTicks: (await readStat(pid))!.startTicks, exit: once(child, 'exit') };
+  return { child, pid, startTicks: readStat(pid)!.startTicks, exit: once(child, 'exit') };
 }
 
 /** A child of a shell, which runs `then` afterwards. */
@@ -30,7 +30,7 @@ async function childOfAnother(then: string) {
   const parent = spawn('sh', ['-c', `sleep 1000 & echo $!; ${then}`], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [line] = (await once(parent.stdout, 'data')) as [Buffer];
   const pid = Number(line);
-  return { parent, pid, startTicks: (await readStat(pid))!.startTicks };
+  return { parent, pid, startTicks: readStat(pid)!.startTicks };
 }
 
 describe('the end of a process that came to us as its subreaper', () => {
@@ -47,7 +47,7 @@ describe('the end of a process that came to us as its subreaper', () => {
     ],
   ])('it %s', async (_, body, end) => {
     const process_ = await orphan(body);
-    expect((await readStat(process_.pid))?.ppid).toBe(process.pid);
+    expect(readStat(process_.pid)?.ppid).toBe(process.pid);
     const watch = watchExit(process_);
     process_.go();
     expect(await watch.ended).toEqual(end);
@@ -165,13 +165,13 @@ describe('a watch', () => {
   });
 
   test('keeps no process alive, and ends with it', async () => {
-    const ticks = Number((await readStat(process.pid))!.startTicks);
+    const ticks = Number(readStat(process.pid)!.startTicks);
     const script = `require(${JSON.stringify(addon)}).watchExit(${process.pid},${ticks},false)[1].then(console.log)`;
     expect((await run(process.execPath, ['-e', script])).stdout).toBe('');
   });
 
   test('ends with its worker', async () => {
-    const ticks = Number((await readStat(process.pid))!.startTicks);
+    const ticks = Number(readStat(process.pid)!.startTicks);
     const script = `const {parentPort}=require('worker_threads');
       require(${JSON.stringify(addon)}).watchExit(${process.pid},${ticks},false);
       parentPort.postMessage('up');setInterval(()=>{},1e6)`;

@@ -58,7 +58,7 @@ describeInNamespaces('thousands of calls leave nothing behind', () => {
       { keep: true },
     );
     guards = probes.map(({ guard }) => guard!);
-    startTicks = (await readStat(process.pid))!.startTicks;
+    startTicks = readStat(process.pid)!.startTicks;
   });
   afterEach(async () => {
     kernel.close(guards);
@@ -143,7 +143,7 @@ describeInNamespaces('thousands of calls leave nothing behind', () => {
     const run = promisify(execFile);
     await soak(async () => {
       const running = run('true');
-      const target = await readStat(running.child.pid!);
+      const target = readStat(running.child.pid!);
       const watch = target && watchExit({ pid: running.child.pid!, startTicks: target.startTicks });
       await running;
       await watch?.ended;

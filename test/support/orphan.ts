@@ -23,7 +23,7 @@ export async function orphan(body: string): Promise<Orphan> {
   const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
   await exited;
   const pid = Number(line);
-  const stat = await readStat(pid);
+  const stat = readStat(pid);
   if (stat === undefined) throw new Error(`${pid} has gone`);
   const gate = parent.stdio[3] as Writable;
   return {
