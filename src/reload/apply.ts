@@ -55,7 +55,13 @@ export async function apply(
     );
     begun = generation;
     await context.journal.begin(beginEntry(generation, assessment));
-    await transaction.phase('check', () => checkStaged(context, generation, reading));
+    await transaction.phase('check', () =>
+      together([
+        checkStaged(context, generation, reading),
+        // Before the commit: a recovery that goes forward has nobody left to ask for them.
+        recordListeners(generation, listenerRecords(reading, leftOut)),
+      ]),
+    );
     await context.journal.append({ kind: 'staged' }, { kind: 'checked' });
 
     await transaction.phase('reserve', () => reserve(context, transaction, assessment));
@@ -63,17 +69,10 @@ export async function apply(
     await context.keeper?.release(endingInodes(assessment));
     const outcome = await switchOver(context, transaction, { request, reading, build, assessment, generation, guards });
     transaction.onRollBack('put the pid file back', pidFileAsItIs(pidFileOf(context)));
-    const good = await transaction.phase('commit', async () => {
-      // Before the commit: a recovery that goes forward has nobody left to ask for them.
-      await recordListeners(generation, listenerRecords(reading, leftOut));
-      return commit(
-        context,
-        generation,
-        outcome.switched.process,
-        assessment.mode,
-        outcome.switched.verification.served,
-      );
-    });
+    const { process: newcomer, verification } = outcome.switched;
+    const good = await transaction.phase('commit', () =>
+      commit(context, generation, newcomer, assessment.mode, verification.served),
+    );
     transaction.settled();
     return await conclude(context, transaction, {
       ...outcome,
@@ -94,6 +93,12 @@ export async function apply(
   } finally {
     context.kernel.close([...guards.values()]);
   }
+}
+
+/** Where one fails the others come to their end first: the way back must not meet them. */
+async function together(works: readonly Promise<unknown>[]): Promise<void> {
+  for (const ended of await Promise.allSettled(works))
+    if (ended.status === 'rejected') throw toBerthError(ended.reason, 'check');
 }
 
 async function lookAround(

@@ -39,6 +39,10 @@ export interface OldProcess {
   readonly statsSockets: readonly string[];
 }
 
+interface KnownSocket extends HandedSocket {
+  readonly inode: number;
+}
+
 /** HAProxy waits at most 1 s for each message of `_getsocks`; its own stats socket gets as long to answer us. */
 const GETSOCKS_TIMEOUT_MS = 1000;
 
@@ -64,7 +68,8 @@ export async function handOver(
     rmSync(paths.statsSocket, { force: true });
     const stats = await kernel.bindUnix(paths.statsSocket);
     own.push(stats);
-    const handed = [...taken, ...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
+    const fresh = [...guards.map(handedGuard), { descriptor: stats, namespace: '', device: '' }];
+    const handed = [...taken, ...fresh.map((one) => ({ ...one, inode: inodeOf(one.descriptor) }))];
     server = await kernel.serveSockets(paths.handoff, lastFirst(handed, order));
     return await startOnce(env, command, paths, server);
   } finally {
@@ -81,10 +86,10 @@ export async function handOver(
  * (src/sock.c, sock_get_old_sockets(), sock_find_compatible_fd()): in the opposite order each is found at once, in any other
  * 19000 binds look at 180 million sockets.
  */
-function lastFirst(handed: readonly HandedSocket[], order: readonly number[]): HandedSocket[] {
+function lastFirst(handed: readonly KnownSocket[], order: readonly number[]): HandedSocket[] {
   const place = new Map(order.map((inode, at) => [inode, at]));
-  const placeOf = new Map(handed.map((one) => [one, place.get(inodeOf(one.descriptor)) ?? order.length]));
-  return [...handed].sort((one, other) => (placeOf.get(other) ?? 0) - (placeOf.get(one) ?? 0));
+  const placeOf = ({ inode }: KnownSocket): number => place.get(inode) ?? order.length;
+  return [...handed].sort((one, other) => placeOf(other) - placeOf(one));
 }
 
 /** A new process that found no answer within HAProxy's own second is started once more: nothing has changed by the try. */
@@ -115,7 +120,7 @@ async function startOnce(
  * Duplicates of the listening sockets of the old process: by HAProxy's own `_getsocks` where one of its stats sockets
  * answers with just these, else by pidfd_getfd(2) (CAP_SYS_PTRACE; not under Yama ptrace_scope 3).
  */
-async function takeListeningSockets(kernel: Kernel, old: OldProcess): Promise<HandedSocket[]> {
+async function takeListeningSockets(kernel: Kernel, old: OldProcess): Promise<KnownSocket[]> {
   const wanted = new Map(old.served.map((socket) => [socket.inode, socket]));
   for (const path of old.statsSockets) {
     const sockets = await askForSockets(kernel, path, wanted);
@@ -130,7 +135,7 @@ async function takeListeningSockets(kernel: Kernel, old: OldProcess): Promise<Ha
       { step: 'hand-over', advice: 'Give Berth CAP_SYS_PTRACE, or declare a stats socket with expose-fd listeners' },
     );
   }
-  return [...duplicates].map(([inode, descriptor]) => handed(descriptor, wanted.get(inode)?.endpoint));
+  return [...duplicates].map(([inode, descriptor]) => ({ inode, ...handed(descriptor, wanted.get(inode)?.endpoint) }));
 }
 
 /** undefined where the socket does not answer, or answers with other sockets than the kernel shows for the process. */
@@ -138,7 +143,7 @@ async function askForSockets(
   kernel: Kernel,
   path: string,
   wanted: ReadonlyMap<number, ServedSocket>,
-): Promise<HandedSocket[] | undefined> {
+): Promise<KnownSocket[] | undefined> {
   let descriptors: Descriptor[];
   try {
     descriptors = await kernel.getsocks(path, GETSOCKS_TIMEOUT_MS);
@@ -148,7 +153,7 @@ async function askForSockets(
   const found = new Map(descriptors.map((descriptor) => [inodeOf(descriptor), descriptor]));
   const taken = [...wanted].flatMap(([inode, { endpoint }]) => {
     const descriptor = found.get(inode);
-    return descriptor === undefined ? [] : [handed(descriptor, endpoint)];
+    return descriptor === undefined ? [] : [{ inode, ...handed(descriptor, endpoint) }];
   });
   const complete = taken.length === wanted.size;
   const used = new Set(complete ? taken.map(({ descriptor }) => descriptor) : []);
