@@ -77,18 +77,21 @@ export async function isAlive(kernel: Pick<Kernel, 'process'>, target: Identity)
   return (await kernel.process(target.pid))?.startTicks === target.startTicks;
 }
 
-/** Wait until the process holds no TCP listener (or is gone). False where it still does after `timeoutMs`. */
+/**
+ * Wait until the process has closed the TCP listeners that it has now (or is gone): it opens no others. False where it still
+ * has one after `timeoutMs`.
+ */
 export async function stopsListening(kernel: Kernel, target: Identity, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    if (!(await isAlive(kernel, target))) return true;
-    const listens = (await socketsServedBy(kernel, target)).some(
-      ({ endpoint }) => endpoint.kind === 'inet' && endpoint.transport === 'tcp',
-    );
-    if (!listens) return true;
+  const served = (await isAlive(kernel, target)) ? await socketsServedBy(kernel, target) : [];
+  let open = served.filter(({ endpoint }) => endpoint.kind === 'inet' && endpoint.transport === 'tcp');
+  while (open.length > 0) {
     if (performance.now() >= deadline) return false;
     await sleep(POLL_MS);
+    const held = await kernel.socketsOf(target.pid);
+    open = open.filter(({ inode }) => held.has(inode));
   }
+  return true;
 }
 
 /**
