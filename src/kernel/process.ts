@@ -3,8 +3,8 @@
  * kernel answers in microseconds, the way through libuv's pool takes ten times that. Not so the command line: it stands in
  * the process' own memory, and who reads it waits for whoever has that locked.
  */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { systemCause } from '../errors.js';
 import type { ProcessInfo } from '../reload/env.js';
 import { native, type NamespaceId } from './addon.js';
@@ -29,7 +29,7 @@ export async function processInfo(pid: number): Promise<ProcessInfo | undefined>
   });
   const status = text(`${at}/status`);
   const [cwd, exe, netns] = [link(`${at}/cwd`), link(`${at}/exe`), link(`${at}/ns/net`)];
-  const [unit, openFiles] = [unitOf(pid), countFiles(`${at}/fd`)];
+  const [unit, openFiles] = [unitOf(pid), await countFiles(`${at}/fd`)];
   // The pid may have become another process's between the first file and the last.
   if (readStat(pid)?.startTicks !== facts.startTicks) return undefined;
   const resident = /^VmRSS:\s*(\d+) kB/m.exec(status ?? '')?.[1];
@@ -127,11 +127,11 @@ function bootTime(): number {
   return booted;
 }
 
-function countFiles(path: string): number | undefined {
+async function countFiles(path: string): Promise<number | undefined> {
   try {
-    // The directory's size is the number of open files from Linux 6.2 on, 0 before.
+    // The directory's size is the number of open files from Linux 6.2 on, 0 before: a list of a hundred thousand takes time.
     const { size } = statSync(path);
-    return size > 0 ? size : readdirSync(path).length;
+    return size > 0 ? size : (await readdir(path)).length;
   } catch {
     return undefined;
   }
