@@ -137,7 +137,7 @@ export function native(): Native {
 function load(): Native {
   const require = createRequire(import.meta.url);
   const named = process.env['BERTH_ADDON'];
-  // The package's directory: src/kernel and dist/kernel are equally deep in it.
+  // The package's directory: src/kernel, dist/kernel and dist/command (scripts/bundle.mjs) are equally deep in it.
   let path = named ?? fileURLToPath(new URL('../..', import.meta.url));
   try {
     if (named === undefined) path = (require('node-gyp-build') as { path(directory: string): string }).path(path);

@@ -439,11 +439,13 @@ exec ${binary} "$@"
 
     test.each([
       ['no addon', ['build', 'prebuilds'], /BERTH_ADDON/],
-      ['no packages', ['node_modules'], /Berth cannot be loaded: Cannot find package/],
+      ['no packages', ['node_modules'], /the real haproxy does it/],
+      ['half of it', ['dist/command'], /Berth cannot be loaded: Cannot find module/],
     ])('%s', async (_, without, said) => {
       const program = package_('dist', ...without);
       // The rest is looked for from where the modules really are: these must be copies.
       spawnSync('cp', ['-r', join(repository, 'dist'), lab.path('package/dist')]);
+      for (const part of without) rmSync(lab.path('package', part), { recursive: true, force: true });
       configure([ONE]);
       const { status, stderr } = await start({ program });
       expect(stderr).toMatch(said);
