@@ -5,7 +5,7 @@
  *
  * usage: node scripts/bundle.mjs DIST
  */
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { rolldown } from 'rolldown';
 
@@ -22,6 +22,8 @@ const dist = resolve(process.argv[2] ?? 'dist');
 const bundle = await rolldown({
   input: Object.fromEntries(['cli/main', 'lbagent/main'].map((name) => [name, join(dist, `${name}.js`)])),
   platform: 'node',
+  // Comments name each module from here, so that a package is the same wherever it is built.
+  cwd: dirname(dist),
   external: (id) => /^[@\w]/.test(id) && !WITHIN.test(id),
 });
 // As deep as the files that look for others of the package from where they stand.
