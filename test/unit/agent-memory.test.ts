@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { transpile } from '../support/transpile.js';
 
@@ -11,8 +11,8 @@ describe('the memory of a process that stays', () => {
     onTestFinished(() => modules.remove());
     const script = `
       import { getHeapSpaceStatistics } from 'node:v8';
-      import { keepYoungGenerationSmall } from ${JSON.stringify(modules.path('agent/memory'))};
-      if (${bounded}) keepYoungGenerationSmall();
+      import { keepHeapSmall } from ${JSON.stringify(modules.path('agent/memory'))};
+      if (${bounded}) keepHeapSmall();
       const kept = [];
       for (let round = 0; round < 300; round++) {
         const made = Array.from({ length: 20_000 }, (_, index) => ({ index, name: 'listener ' + index }));
@@ -23,5 +23,14 @@ describe('the memory of a process that stays', () => {
     const size = Number(execFileSync(process.execPath, ['--input-type=module', '-e', script])) / 2 ** 20;
     if (bounded) expect(size).toBeLessThanOrEqual(mebibytes);
     else expect(size).toBeGreaterThanOrEqual(mebibytes);
+  });
+
+  it('V8 knows the flags', () => {
+    const modules = transpile('agent/memory');
+    onTestFinished(() => modules.remove());
+    const script = `import { keepHeapSmall } from ${JSON.stringify(modules.path('agent/memory'))}; keepHeapSmall();`;
+    // It says which it does not know, and goes on.
+    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   });
 });

@@ -1,7 +1,7 @@
 /** `berth agent`: the process around startAgent: signals, log, and what it says before and after. */
 import { statSync } from 'node:fs';
 import { openLog, type Log } from '../../agent/log.js';
-import { keepYoungGenerationSmall } from '../../agent/memory.js';
+import { keepHeapSmall } from '../../agent/memory.js';
 import type { RunningAgent } from '../../agent/agent.js';
 import { ERROR_TABLE } from '../../errors.js';
 import { explainSettings, loadAgentSettings, loadInstances } from '../../settings.js';
@@ -80,7 +80,7 @@ function kindOf(path: string): AgentRunReport['instances'][number]['sources'][nu
 
 /** @returns the signal that ended it */
 async function serve(call: Call): Promise<string> {
-  keepYoungGenerationSmall();
+  keepHeapSmall();
   const { startAgent } = await import('../../agent/agent.js');
   const log = openAgentLog(call);
   const { host, settings, flags } = call;
