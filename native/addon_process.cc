@@ -183,6 +183,17 @@ Napi::Value syncCall(const Info& info) {
   return runPlain(info, id, [path] { return syncFileSystem(path); });
 }
 
+// releaseMemory(id): Promise<void>, on the thread of the namespace: it takes milliseconds
+Napi::Value releaseCall(const Info& info) {
+  Args in(info);
+  auto id = in.word(0);
+  if (in.bad()) return info.Env().Undefined();
+  return runPlain(info, id, [] {
+    releaseMemory();
+    return Failure{};
+  });
+}
+
 // signalProcess(pid, startTicks, signo): boolean; throws
 Napi::Value signalCall(const Info& info) {
   Args in(info);
@@ -262,6 +273,7 @@ void defineProcess(Napi::Env env, Napi::Object exports) {
       {"readSysctl", readSysctlCall},
       {"writeSysctl", writeSysctlCall},
       {"syncFileSystem", syncCall},
+      {"releaseMemory", releaseCall},
       {"signalProcess", signalCall},
       {"tryLock", tryLockCall},
       {"peerCredentials", peerCall},

@@ -278,5 +278,8 @@ Result<DescriptorLimit> raiseDescriptorLimit();
 // Room for `more` descriptors, before they are opened one by one. Each time the kernel doubles the table of a process
 // with threads it waits for all CPUs (fs/file.c expand_fdtable, synchronize_rcu), 5 to 20 ms.
 void growDescriptorTable(size_t more);
+// Gives free pages of malloc's arenas back, of which each thread has its own: V8's compilers, libuv's pool and a namespace
+// grow theirs to a few MB, once. glibc alone does that (malloc_trim(3)); elsewhere nothing happens.
+void releaseMemory();
 
 }  // namespace berth

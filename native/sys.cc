@@ -1,5 +1,6 @@
 // What Node lacks: sysctl files of the thread's own namespace, signals that cannot hit a recycled pid, file lock.
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -105,6 +106,12 @@ void growDescriptorTable(size_t more) {
   if (!lowest) return;
   // Beyond the limit this fails, and whoever opens that many is told by the call that finds none left.
   UniqueFd highest(::fcntl(lowest.get(), F_DUPFD_CLOEXEC, lowest.get() + static_cast<int>(more)));
+}
+
+void releaseMemory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace berth

@@ -151,6 +151,8 @@ export class OpenInstance implements Instance {
           apply: (demand, mark) => this.#apply(demand, mark),
           restart: () => this.#restartNow(),
         });
+        // Of the reloads, too, that there were meanwhile.
+        if (whole) await this.#care.host.kernel.releaseMemory();
         this.#care.figures.problem('reconcile', undefined);
       } catch (error) {
         this.#trouble('reconcile', error);

@@ -89,6 +89,7 @@ export interface Native {
   /** One pwrite(2), in the namespace. */
   writeSysctl(id: NamespaceId, path: string, text: string, offset: number): Promise<void>;
   syncFileSystem(id: NamespaceId, path: string): Promise<void>;
+  releaseMemory(id: NamespaceId): Promise<void>;
   signalProcess(pid: number, startTicks: number, signo: number): boolean;
   /** The locked descriptor, or -1 where another process has the lock. */
   tryLock(path: string): number;

@@ -33,6 +33,8 @@ export interface OpenKernel extends Kernel {
   activeOpens(): Promise<number>;
   /** Flush the file system that holds `path` (syncfs(2)). */
   syncFileSystem(path: string): Promise<void>;
+  /** Gives back what malloc keeps for later, in all threads (malloc_trim(3)); a few milliseconds. */
+  releaseMemory(): Promise<void>;
   /** Ends the namespace's threads, after the calls under way. Descriptors stay open. */
   closeNamespace(): Promise<void>;
 }
@@ -93,6 +95,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
         throw kernelError(error, 'stage', `Cannot flush the file system of ${at}`, {}, 'BERTH_STATE_WRITE');
       }
     },
+    releaseMemory: () => native().releaseMemory(id),
     closeNamespace: async () => {
       await Promise.all([native().closeNamespace(id), named.close()]);
     },

@@ -154,6 +154,7 @@ const shapes = {
   readSysctl: [id, string],
   writeSysctl: [id, string, string, number],
   // Where it succeeds, the disks of the host are waited for.
+  releaseMemory: [id],
   syncFileSystem: [id, () => pick(['', 'missing', 'a\0b'])],
   signalProcess: [pid, number, number],
   tryLock: [string],
