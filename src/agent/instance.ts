@@ -9,7 +9,8 @@ import type { Settings } from '../settings.js';
 import { Care } from './care.js';
 import type { CareParts } from './care-parts.js';
 import type { Instance, InstanceState, ReloadDemand, Unchanged } from './contract.js';
-import { fingerprint } from './fingerprint.js';
+import { fingerprint, outline } from './fingerprint.js';
+import { Listings } from './listings.js';
 import type { HandoffServer, ProcessEnd, ProcessInfo } from '../reload/env.js';
 import { handedGuard } from '../reload/handover.js';
 import type { Queue } from './queue.js';
@@ -36,6 +37,7 @@ export class OpenInstance implements Instance {
   readonly berth: Berth;
   readonly #care: Care;
   readonly #queue: Queue;
+  readonly #listings = new Listings('latin1');
   #watch: Watch | undefined;
   #timer: NodeJS.Timeout | undefined;
   #restart: NodeJS.Timeout | undefined;
@@ -147,6 +149,7 @@ export class OpenInstance implements Instance {
         await tend(this.#care, {
           thorough: whole,
           watched: this.#watch?.complete ?? false,
+          outline: () => outline(this.settings.sources, this.#listings),
           mayApply: (mark) => this.#mayApply(mark),
           apply: (demand, mark) => this.#apply(demand, mark),
           restart: () => this.#restartNow(),

@@ -14,7 +14,7 @@ import { rollbackTarget } from '../reload/rollback.js';
 import type { Care } from './care.js';
 import type { ReloadDemand } from './contract.js';
 import { applyDrain, drainPolicy } from './drain.js';
-import { fingerprint, outline } from './fingerprint.js';
+import { fingerprint } from './fingerprint.js';
 import { freedListeners, lostListeners, namesOf, reassertReservations } from './heal.js';
 
 /** HAProxy listens again within one turn of its loop. */
@@ -25,6 +25,8 @@ export interface TendOptions {
   readonly thorough: boolean;
   /** What is written into the sources is told by the watch. */
   readonly watched: boolean;
+  /** Of the sources. */
+  readonly outline: () => Promise<string>;
   /** May this configuration be tried (again) now? */
   readonly mayApply: (mark: string) => boolean;
   /** @param mark fingerprint of the sources, where it has just been taken */
@@ -126,7 +128,7 @@ async function tendSources(care: Care, options: TendOptions, serves: boolean): P
   const { sources } = care.settings;
   if (sources.length === 0) return;
   // Before the look at every file (10 µs each), so that what changes meanwhile shows the next time.
-  const shape = await outline(sources);
+  const shape = await options.outline();
   if (serves && options.watched && !options.thorough && care.settled === shape) return;
   const mark = await fingerprint(sources);
   if (!options.mayApply(mark)) return;

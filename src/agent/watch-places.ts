@@ -1,6 +1,7 @@
 /** Where a change of a source would show: the few directories that must be watched, each without what is below it. */
-import { type BigIntStats, lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { type BigIntStats, lstatSync, readlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { Listings } from './listings.js';
 
 /** A directory to watch. */
 export interface Place {
@@ -29,16 +30,23 @@ const MAX_DIRECTORIES = 4096;
  * Of each source the directory that its name stands in and that of every symlink on the way, for these names alone; where a
  * part of the path is missing, the last directory that exists, for that name. A source that is a directory is watched itself
  * with all directories below it; symlinks in it are not followed. Opens nothing but directories.
+ * @param listings of the last look at these sources
  */
-export function placesOf(sources: readonly string[]): Places {
-  const found = new Collection();
+export function placesOf(sources: readonly string[], listings = new Listings('utf8')): Places {
+  listings.begin();
+  const found = new Collection(listings);
   const targets = new Map(sources.map((source) => [source, resolveSource(source, found)]));
   return { places: found.places(), targets, cut: found.cut };
 }
 
 class Collection {
   cut = false;
+  readonly #listings: Listings;
   readonly #places = new Map<string, { readonly path: string; names: Set<string> | undefined }>();
+
+  constructor(listings: Listings) {
+    this.#listings = listings;
+  }
 
   places(): Map<string, Place> {
     return new Map([...this.#places].map(([identity, { path, names }]) => [identity, { path, identity, names }]));
@@ -58,10 +66,18 @@ class Collection {
       return;
     }
     this.#places.set(identityOf(directory, stat), { path: directory, names: undefined });
-    for (const name of directoriesIn(directory)) {
+    for (const name of this.#below(directory, stat)) {
       const path = join(directory, name);
       const below = lookAt(path);
       if (below?.isDirectory()) this.tree(path, below, depth + 1);
+    }
+  }
+
+  #below(directory: string, stat: BigIntStats): readonly string[] {
+    try {
+      return this.#listings.notFiles(directory, stat);
+    } catch {
+      return [];
     }
   }
 }
@@ -114,13 +130,5 @@ function readLink(path: string): string | undefined {
     return readlinkSync(path);
   } catch {
     return undefined;
-  }
-}
-
-function directoriesIn(path: string): string[] {
-  try {
-    return readdirSync(path, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
-  } catch {
-    return [];
   }
 }

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { BerthError, systemCause } from '../errors.js';
 import { type DirectoryWatch, watchDirectory } from './watch-directory.js';
+import { Listings } from './listings.js';
 import { type Place, placesOf } from './watch-places.js';
 
 export interface WatchOptions {
@@ -51,6 +52,7 @@ class SourceWatch implements Watch {
   /** By the identity of the place. */
   readonly #watched = new Map<string, { place: Place; readonly handle: DirectoryWatch }>();
   readonly #targets = new Map<string, string | undefined>();
+  readonly #listings = new Listings('utf8');
   /** Places that could not be watched at the last look; the next one tries again. */
   readonly #failed = new Set<string>();
   readonly #told = new Set<string>();
@@ -91,7 +93,7 @@ class SourceWatch implements Watch {
     let moved = false;
     this.#failed.clear();
     for (let round = 1; ; round++) {
-      const { places, targets, cut } = placesOf(this.#sources);
+      const { places, targets, cut } = placesOf(this.#sources, this.#listings);
       await this.#keepOnly(new Set(this.#closed ? [] : places.keys()));
       const opened = this.#closed ? [] : [...places.values()].filter((place) => this.#open(place));
       await Promise.all(opened.flatMap(({ identity }) => this.#watched.get(identity)?.handle.ready ?? []));
