@@ -1,5 +1,5 @@
 /** What a full reconciliation looks at and mends, besides the sources: listeners, quarantine, reservations. */
-import { type Endpoint, formatEndpoint } from '../model/endpoint.js';
+import { formatEndpoint } from '../model/endpoint.js';
 import { formatPorts } from '../model/ports.js';
 import type { ServedSocket } from '../model/plan.js';
 import type { HostContext } from '../reload/context.js';
@@ -7,16 +7,19 @@ import { conflicts } from '../reload/listeners.js';
 import { addReservations, readReservations, type Reservations, reservationsReport } from '../reload/reserve.js';
 import { withJournal } from '../reload/session.js';
 
-/** Listeners of the process whose very socket is not in LISTEN (UDP: bound) any more; one dump of the kernel's tables. */
+/** Listeners of the process whose very socket is not in LISTEN (UDP: bound) any more; one dump of each table that has some. */
 export async function lostListeners(
   { kernel }: Pick<HostContext, 'kernel'>,
   places: readonly ServedSocket[],
 ): Promise<ServedSocket[]> {
-  const names = places.flatMap(({ endpoint }: { readonly endpoint: Endpoint }) =>
-    endpoint.kind === 'inet' && endpoint.namespace !== undefined ? [endpoint.namespace] : [],
-  );
-  const rows = await kernel.boundSockets([...new Set(names)], { silent: false });
-  const there = new Set(rows.map(({ inode }) => inode));
+  const tables = new Map<string, Promise<readonly number[]>>();
+  for (const { endpoint } of places) {
+    if (endpoint.kind !== 'inet') continue;
+    const { transport, namespace } = endpoint;
+    const table = `${transport} ${namespace ?? ''}`;
+    if (!tables.has(table)) tables.set(table, kernel.listeningInodes(transport, namespace));
+  }
+  const there = new Set((await Promise.all(tables.values())).flat());
   return places.filter(({ inode }) => !there.has(inode));
 }
 

@@ -14,6 +14,7 @@ import {
   boundSockets,
   CONNECTIONS,
   destroySocket,
+  listeningInodes,
   NOT_SILENT,
   readTable,
   type SocketTable,
@@ -63,6 +64,10 @@ export async function openKernel(options: KernelOptions = {}): Promise<OpenKerne
         return rows.map((row) => ({ ...row, namespace }));
       });
       return (await Promise.all([boundSockets(id, tables, asked), ...elsewhere])).flat();
+    },
+    listeningInodes: async (transport, namespace) => {
+      const there = namespace === undefined ? id : await named.enter(namespace).catch(() => undefined);
+      return there === undefined ? [] : listeningInodes(there, transport, tables);
     },
     socketsOnPorts: async (transport, ports) => (await readTable(id, { transport, ports, source: tables })).rows(),
     connectionPorts: async (inodes) =>

@@ -147,6 +147,20 @@ export async function readTable(id: NamespaceId, query: TableQuery): Promise<Soc
   }
 }
 
+/** Inodes of the TCP sockets in LISTEN, or of the unconnected UDP sockets; no row is made. */
+export async function listeningInodes(
+  id: NamespaceId,
+  transport: Transport,
+  source: TableSource = 'auto',
+): Promise<number[]> {
+  const table = await readTable(id, {
+    transport,
+    states: 1 << (transport === 'tcp' ? LISTEN : UDP_UNCONNECTED),
+    source,
+  });
+  return Array.from({ length: table.length }, (_, i) => table.inode(i));
+}
+
 /**
  * LISTEN and bound-and-silent TCP sockets, unconnected UDP sockets.
  * @param silent false: without the silent ones, for which the kernel walks every bound port of the host (25 ms among

@@ -46,6 +46,8 @@ export interface Kernel {
    *   connections there are
    */
   boundSockets(namespaces?: readonly string[], options?: { readonly silent?: boolean }): Promise<SocketRow[]>;
+  /** Inodes of what {@link boundSockets} has of one transport, here or in a namespace under /run/netns; without the bound-inactive ones. */
+  listeningInodes(transport: 'tcp' | 'udp', namespace?: string): Promise<readonly number[]>;
   /** Every socket in any state with one of these local ports, IPv4 and IPv6; one filtered dump. */
   socketsOnPorts(transport: 'tcp' | 'udp', ports: readonly number[]): Promise<SocketRow[]>;
   /** Of TCP connections with these inodes the local port of each, whatever their number; one dump. */

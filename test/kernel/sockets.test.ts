@@ -66,6 +66,17 @@ describeInNamespaces('socket tables', () => {
     expect(comparable((await kernel.snapshot()).rows())).toEqual(comparable((await byProc.snapshot()).rows()));
   });
 
+  test('the inodes of those that listen are the inodes of the rows', async () => {
+    const rows = await kernel.boundSockets([], { silent: false });
+    for (const transport of ['tcp', 'udp'] as const) {
+      const wanted = rows.filter((row) => row.transport === transport).map(({ inode }) => inode);
+      expect(wanted.length).toBeGreaterThan(0);
+      for (const each of [kernel, byProc])
+        expect((await each.listeningInodes(transport)).toSorted()).toEqual(wanted.toSorted());
+    }
+    expect(await kernel.listeningInodes('tcp', 'berth-no-such-namespace')).toEqual([]);
+  });
+
   test('a port filter gives what filtering the whole table gives', async () => {
     const all = (await kernel.snapshot()).rows();
     const one = fc.oneof(fc.constantFrom(...ports), fc.integer({ min: 1, max: 65535 }));
