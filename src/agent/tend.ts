@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { identity } from '../model/process.js';
 import type { HostContext } from '../reload/context.js';
+import type { ProcessInfo } from '../reload/env.js';
 import { openGeneration, servingNumber } from '../reload/generations.js';
 import { isHalted } from '../reload/halt.js';
 import { processes } from '../reload/processes.js';
-import { isAlive } from '../reload/prove.js';
 import { reload } from '../reload/reload.js';
 import { rollbackTarget } from '../reload/rollback.js';
 import type { Care } from './care.js';
@@ -36,13 +36,14 @@ export interface TendOptions {
 
 export async function tend(care: Care, options: TendOptions): Promise<void> {
   const context = await care.context();
-  const serves = await tendProcess(care, context, options);
+  const present = await context.kernel.haproxyProcesses();
+  const serves = await tendProcess(care, context, present, options);
   await step(care, 'reservations', async () => {
     const state = await reassertReservations(context);
     care.figures.reserved(state);
     if (state.reasserted !== '') care.tell({ type: 'reservations-reasserted', ports: state.reasserted });
   });
-  await step(care, 'old processes', () => tendOldProcesses(care, context, options));
+  await step(care, 'old processes', () => tendOldProcesses(care, context, present, options));
   // Stopped on purpose, or given up: only a demand starts it again.
   if (isHalted(context.state) || ['stopped', 'failed'].includes(care.figures.phase)) return;
   if (serves) await step(care, 'listeners', () => tendListeners(care, context, options));
@@ -50,9 +51,14 @@ export async function tend(care: Care, options: TendOptions): Promise<void> {
 }
 
 /** @returns whether a HAProxy serves */
-async function tendProcess(care: Care, context: HostContext, { thorough, restart }: TendOptions): Promise<boolean> {
+async function tendProcess(
+  care: Care,
+  context: HostContext,
+  present: readonly ProcessInfo[],
+  { thorough, restart }: TendOptions,
+): Promise<boolean> {
   const { owner } = care.keeper;
-  if (!thorough && owner && (await isAlive(context.kernel, owner))) return true;
+  if (!thorough && owner && present.some((one) => identity(one) === identity(owner))) return true;
   const running = await context.haproxy.find();
   if (running) {
     if (thorough) await care.keeper.renew(running.worker);
@@ -102,11 +108,14 @@ async function reloadServing(care: Care, reason: string): Promise<void> {
 }
 
 /** Whoever comes or goes is noticed at once; connections are counted in a thorough look, every descriptor being one step. */
-async function tendOldProcesses(care: Care, context: HostContext, { thorough }: TendOptions): Promise<void> {
+async function tendOldProcesses(
+  care: Care,
+  context: HostContext,
+  present: readonly ProcessInfo[],
+  { thorough }: TendOptions,
+): Promise<void> {
   const own = care.keeper.owner;
-  const others = (await context.kernel.haproxyProcesses()).filter(
-    ({ pid, ppid }) => pid !== own?.pid && pid !== own?.ppid && ppid !== own?.pid,
-  );
+  const others = present.filter(({ pid, ppid }) => pid !== own?.pid && pid !== own?.ppid && ppid !== own?.pid);
   if (others.length === 0) {
     care.figures.oldProcesses = [];
     care.lastProcesses = undefined;
