@@ -11,7 +11,7 @@ import { repository, type Lab } from './haproxy.js';
 export interface AgentMeasure {
   /** V8's heap after a full collection, bytes. */
   readonly heap: number;
-  /** Pss of smaps_rollup (proc(5)), bytes. */
+  /** Anonymous of smaps_rollup (proc(5)), bytes: V8's heap and malloc's. What is mapped of files does not grow. */
   readonly memory: number;
   /** Less the listening sockets that the keeper holds. */
   readonly descriptors: number;
@@ -84,7 +84,7 @@ export async function startAgentProcess(
       const links = await fewestOpen(pid);
       return {
         heap: (JSON.parse(readFileSync(heapFile, 'utf8')) as NodeJS.MemoryUsage).heapUsed,
-        memory: Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024,
+        memory: Number(/^Anonymous:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024,
         descriptors: links.length - (instances[0]?.state.keeper.held ?? 0),
         pidfds: links.filter((link) => link.includes('pidfd')).length,
         threads: readdirSync(`/proc/${pid}/task`).length,
