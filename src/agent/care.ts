@@ -56,6 +56,7 @@ export class Care {
     this.keeper = new Keeper({
       kernel: host.kernel,
       name,
+      socketAt: parts.life.socketAt,
       ...(store ? { store } : {}),
       wanted: (process) => {
         this.#ours = process.argv.some((word) => word.startsWith(`${this.#statePath}/`));
@@ -261,13 +262,10 @@ export class Care {
   async #followAny(context: HostContext, before: ProcessInfo | undefined): Promise<void> {
     try {
       const running = await context.haproxy.find();
-      if (running) {
-        await this.follow(running);
-        return;
-      }
       const { owner } = this.keeper;
+      if (running) await this.follow(running);
       // It has come to serve, and died before anybody watched it: its end is told as any other's.
-      if (owner && owner !== before && !(await isAlive(context.kernel, owner))) this.life.watch(owner, []);
+      else if (owner && owner !== before && !(await isAlive(context.kernel, owner))) this.life.watch(owner, []);
     } catch (error) {
       // What went live is live: the next reconciliation looks again.
       this.tell({ type: 'warning', text: toBerthError(error, 'find').message });

@@ -5,6 +5,7 @@
  */
 import type { Endpoint } from '../model/endpoint.js';
 import type { ServedSocket } from '../model/plan.js';
+import { identity } from '../model/process.js';
 import type { ListenerKeeper } from '../reload/context.js';
 import type { Kernel, ProcessInfo } from '../reload/env.js';
 import type { KeptSocket } from '../reload/revive.js';
@@ -31,6 +32,8 @@ export interface KeeperEnvironment {
   /** Of the instance, in the names of stored descriptors. */
   readonly name: string;
   readonly store?: DescriptorStore;
+  /** Inode of the socket behind a descriptor of a process; one readlink(2). */
+  readonly socketAt: (pid: number, fd: number) => number | undefined;
   /** Are the sockets of this process to be kept? */
   readonly wanted: (process: ProcessInfo) => boolean;
   readonly warn: (text: string) => void;
@@ -41,6 +44,8 @@ export class Keeper implements ListenerKeeper {
   readonly #held = new Map<number, KeptSocket>();
   #owner: ProcessInfo | undefined;
   #places: readonly ServedSocket[] = [];
+  /** All TCP sockets in LISTEN, just before the last look at every descriptor that {@link refresh} made. */
+  #listening: string | undefined;
 
   constructor(env: KeeperEnvironment) {
     this.#env = env;
@@ -72,6 +77,7 @@ export class Keeper implements ListenerKeeper {
 
   async renew(process: ProcessInfo): Promise<void> {
     const { kernel, wanted, warn } = this.#env;
+    this.#listening = undefined;
     const served = (await socketsServedBy(kernel, process)).filter(({ endpoint }) => endpoint.kind === 'inet');
     this.#owner = process;
     // One that is dying has fewer descriptors each time (exit_files); what it had is held for the next.
@@ -91,6 +97,29 @@ export class Keeper implements ListenerKeeper {
       // The listeners are served all the same; they just would not outlive their HAProxy.
       warn(`The keeper has no hold on ${missing.length} listeners of haproxy[${process.pid}]: ${String(error)}`);
     }
+  }
+
+  /**
+   * As {@link renew}, but looks at every descriptor of the process, one of each connection, only where the host's listeners
+   * are other ones than before, or the process has given one up.
+   */
+  async refresh(process: ProcessInfo): Promise<void> {
+    const listening = Uint32Array.from(await this.#env.kernel.listeningInodes('tcp'))
+      .sort()
+      .join();
+    if (listening === this.#listening && this.#hasAll(process)) return;
+    await this.renew(process);
+    this.#listening = listening;
+  }
+
+  /** Has this process all that it had, and is that held where it is to be? */
+  #hasAll(process: ProcessInfo): boolean {
+    const { socketAt, wanted } = this.#env;
+    if (this.#owner === undefined || identity(process) !== identity(this.#owner)) return false;
+    const held = wanted(process);
+    return this.#places.every(
+      ({ inode, owner }) => socketAt(owner.pid, owner.fd) === inode && this.#held.has(inode) === held,
+    );
   }
 
   letGo(): void {

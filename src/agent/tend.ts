@@ -61,7 +61,7 @@ async function tendProcess(
   if (!thorough && owner && present.some((one) => identity(one) === identity(owner))) return true;
   const running = await context.haproxy.find();
   if (running) {
-    if (thorough) await care.keeper.renew(running.worker);
+    if (thorough) await care.keeper.refresh(running.worker);
     await care.follow(running);
     if (care.keeper.places.length > 0) return true;
     // Every listener closed and the process alive: it drains, because somebody told it to.

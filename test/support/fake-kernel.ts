@@ -30,6 +30,12 @@ export function fakeKernel(staged: Staged): Kernel & { readonly calls: Calls } {
       calls.bound++;
       return Promise.resolve(rows.filter(({ state }) => ['LISTEN', 'BOUND', 'UNCONN'].includes(state)));
     },
+    listeningInodes: (transport) =>
+      Promise.resolve(
+        rows
+          .filter((row) => row.transport === transport && ['LISTEN', 'UNCONN'].includes(row.state))
+          .map(({ inode }) => inode),
+      ),
     socketsOnPorts: (transport, ports) => {
       calls.dumps.push(`${transport} ${ports.join()}`);
       return Promise.resolve(
