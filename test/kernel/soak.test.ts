@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { keepYoungGenerationSmall } from '../../src/agent/memory.js';
+import { keepHeapSmall } from '../../src/agent/memory.js';
 import { watchExit } from '../../src/kernel/exit.js';
 import { openKernel, type OpenKernel } from '../../src/kernel/kernel.js';
 import { readStat } from '../../src/kernel/process.js';
@@ -15,8 +15,8 @@ import { describeListeners, storeDescriptors } from '../../src/kernel/store.js';
 import { endpoint } from '../support/endpoints.js';
 import { describeInNamespaces, makeNamespace, type Namespace } from '../support/netns.js';
 
-// As the agent does. Else V8 doubles it in the middle of a soak, by 27 MB at once on Node 24, and that is no leak.
-keepYoungGenerationSmall();
+// As the agent does. Else V8 doubles its young generation in the middle of a soak, 27 MB at once on Node 24: no leak.
+keepHeapSmall();
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
