@@ -383,6 +383,12 @@ export const CORPUS: readonly Case[] = [
     config: `${globals(['master-worker'], 'bind "$' + '{NOPE-10.9.0.1}:8403"')}global\n  setenv NOPE 10.9.0.3\n`,
   },
   {
+    name: 'refused: an address of the environment of the end, in master-worker mode',
+    since: '2.6',
+    config: `${globals(['master-worker'], 'bind "$' + '{NOPE-10.9.0!}:8403"')}global\n  setenv NOPE 10.9.0.3\n`,
+    refused: true,
+  },
+  {
     name: 'localpeer of the end',
     since: '3.2',
     config: `${lines('bind :8404')}peers p\n  peer me 10.9.0.1:8405\nglobal\n  localpeer me\n`,
