@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatIPv6 } from '../../src/kernel/address.js';
 import { openKernel, type OpenKernel } from '../../src/kernel/kernel.js';

@@ -1,6 +1,6 @@
 /** The model of `berth advise`: its formulas, its limits, and what it makes of a look at a host. */
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { advise } from '../../src/advise/advise.js';
 import { fewestServers, largestLoad, loss, losses } from '../../src/advise/erlang.js';

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { joinFiles, originOf, splitBundle } from '../../src/reload/bundle.js';
 import { readStaged } from '../../src/reload/files.js';

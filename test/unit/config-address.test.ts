@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { parseBareEndpoint } from '../../src/haproxy/address.js';
 import { formatIPv6, parseIP } from '../../src/haproxy/ip.js';

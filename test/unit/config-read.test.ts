@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { afterEach, describe, expect, it } from 'vitest';
 import { readListeners } from '../../src/haproxy/binds.js';
 import { readConfiguration, type ReadOptions } from '../../src/haproxy/config.js';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { diffGenerations } from '../../src/reload/diff.js';
 import { recordListeners } from '../../src/reload/generations.js';

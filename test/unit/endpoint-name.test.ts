@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { expect, it } from 'vitest';
 import { type Endpoint, endpointKey, formatEndpoint, parseEndpoint } from '../../src/model/endpoint.js';
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { bindConflicts, duplicateBinds } from '../../src/model/conflicts.js';
 import { endpointKey, formatEndpoint, isWildcard, overlap, same, v4Mapped } from '../../src/model/endpoint.js';

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { readListeners } from '../../src/haproxy/binds.js';
 import { readConfiguration } from '../../src/haproxy/config.js';

@@ -1,7 +1,7 @@
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import { Journal, replay, type JournalEntry } from '../../src/reload/journal.js';
 import { asRecord, endsTransaction, RECORD_KINDS } from '../../src/reload/journal-records.js';

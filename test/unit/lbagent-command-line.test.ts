@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { parseCommandLine } from '../../src/lbagent/command-line.js';
 import { repository } from '../support/haproxy.js';

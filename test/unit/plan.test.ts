@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.js';
 import { describe, expect, it } from 'vitest';
 import type { Bind, GlobalFacts, Listeners } from '../../src/model/bind.js';
 import { endpointKey, type Endpoint } from '../../src/model/endpoint.js';
