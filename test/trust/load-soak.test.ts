@@ -118,6 +118,8 @@ async function soakThrough(soak: Soak, { listeners: usual, reloads, seconds = In
   soak.counts.reloads = 0;
   const compiled: AgentMeasure[] = [];
   const tell = async (reloads: number) => {
+    // What malloc keeps is given back with it; else it depends on how many reloads there were since the last minute began.
+    await soak.agent.client.reconcile();
     const measured = await soak.agent.measure();
     if (reloads >= COMPILED) compiled.push(measured);
     const [{ heap, memory }, lost] = [measured, JSON.stringify(lostOf(await soak.reports()))];
