@@ -22,7 +22,7 @@ const SEED = amount('seed', { short: 42, full: 42 });
  */
 const HEAP_ALLOWANCE = 3e6;
 /** And the process, with the pages that V8 and malloc keep: what malloc keeps in each thread is given back every minute. */
-const MEMORY_ALLOWANCE = 20e6;
+const MEMORY_ALLOWANCE = 12e6;
 /** Measured for the first time when the caches of the first reloads are filled. */
 const SETTLED = 10;
 /**
