@@ -24,7 +24,7 @@ namespaces. As root; needs cc, ss and lsof. One line of JSON for each thing foun
   --only PART[,PART]  ${Object.keys(PARTS).join(', ')}
   --haproxy BIN       the haproxy binary                              [haproxy]
   --rounds N          counted rounds of each measurement              [as each part has it]
-  --minutes N         parts that do not fit in are left out, and said [7.5]
+  --minutes N         parts that do not fit in are left out, and said [9.5]
   --short             a smoke: little of everything, one round; the figures mean nothing
   --json FILE         all results
   --into DIR          results.json, the plots, and the figures in speed.md beside DIR; parts not run stay as they are there
@@ -40,7 +40,7 @@ const { values: options } = parseArgs({
     only: { type: 'string' },
     haproxy: { type: 'string', default: 'haproxy' },
     rounds: { type: 'string' },
-    minutes: { type: 'string', default: '7.5' },
+    minutes: { type: 'string', default: '9.5' },
     short: { type: 'boolean', default: false },
     json: { type: 'string' },
     into: { type: 'string' },

@@ -14,7 +14,8 @@ export async function rest(/** @type {Bench} */ bench) {
   const [listeners, connections, restMs] = [
     bench.amount(2000, 50),
     bench.amount(50_000, 200),
-    bench.amount(20_000, 500),
+    // A minute: five looks and the thorough one of the default interval.
+    bench.amount(60_000, 500),
   ];
   // A connection through HAProxy is two of its descriptors: what the limit does not allow is there between others.
   const limit = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }));

@@ -30,7 +30,7 @@ export const PARTS = {
   generations: { run: generations, file: 'curves', rounds: 3, seconds: 20 },
   listeners: { run: listeners, file: 'curves', rounds: 3, seconds: 45 },
   connections: { run: connections, file: 'curves', rounds: 3, seconds: 45 },
-  rest: { run: rest, file: 'agent-rest', rounds: 1, seconds: 75 },
+  rest: { run: rest, file: 'agent-rest', rounds: 1, seconds: 155 },
   burst: { run: burst, file: 'agent', rounds: 1, seconds: 15 },
   dropIn: { run: dropIn, file: 'drop-in', rounds: 3, seconds: 30 },
 };
