@@ -14,14 +14,13 @@ import { readStat } from '../../src/kernel/process.js';
 import { describeListeners, storeDescriptors } from '../../src/kernel/store.js';
 import { endpoint } from '../support/endpoints.js';
 import { describeInNamespaces, makeNamespace, type Namespace } from '../support/netns.js';
+import { sanitized } from '../support/sanitized.js';
 
 // As the agent does. Else V8 doubles its young generation in the middle of a soak, 27 MB at once on Node 24: no leak.
 keepHeapSmall();
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-/** ASan keeps what is freed, to see who still uses it: memory grows by design, so there the number is not looked at. */
-const sanitized = (process.env['LD_PRELOAD'] ?? '').includes('asan');
 const CALLS = sanitized ? 500 : 10_000;
 const MEGABYTE = 1 << 20;
 /** What the heap and the allocator move about by themselves; 2500 calls that lose one page each are 10. */

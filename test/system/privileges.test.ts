@@ -69,10 +69,18 @@ describe.skipIf(why !== undefined).each(haproxyBinaries())(
     });
 
     test('without sys_ptrace a first start says what is missed, not that listeners are', async () => {
-      const { opened, run } = await scene();
-      const { error } = run(without('sys_ptrace'), []);
-      expect(error?.message).toMatch(/CAP_SYS_PTRACE/);
-      expect(opened.lab.listeners().size).toBe(0);
+      for (let tried = 1; ; tried++) {
+        const { opened, run } = await scene();
+        const { error, result } = run(without('sys_ptrace'), []);
+        if (error) {
+          expect(error.message).toMatch(/CAP_SYS_PTRACE/);
+          expect(opened.lab.listeners().size).toBe(0);
+          return;
+        }
+        // HAProxy gives up its identity in the background: who has looked before that misses nothing. A busy machine's case.
+        expect(result).toMatchObject({ outcome: 'served', listeners: { served: 4 } });
+        expect(tried).toBeLessThan(10);
+      }
     });
 
     test('without kill the old HAProxy is not told to finish, which is said; the next run does it', async () => {
