@@ -8,8 +8,9 @@ import { resolve } from 'node:path';
 import { BerthError } from '../errors.js';
 import type { ReloadContext } from './context.js';
 import type { ProcessInfo, RunningHAProxy } from './env.js';
-import { describeProof, isAlive, prove } from './prove.js';
+import { describeProof, finishes, isAlive, prove, stillListens } from './prove.js';
 import type { SwitchInput, Switched } from './standalone.js';
+import { socketsServedBy } from './survey.js';
 import type { Transaction } from './transaction.js';
 
 /** Where a master takes its configuration from: the published generation, or the user's own files. */
@@ -99,6 +100,20 @@ export async function reloadOnce(context: ReloadContext, running: RunningHAProxy
     `The master haproxy[${running.master?.pid ?? 0}] could not start a new worker${said.length > 0 ? `: ${said.join('; ')}` : ''}`,
     { step: 'hand-over', details: { messages: answer.messages } },
   );
+}
+
+/** One reload of the master, away from a worker that is not to serve; that one listens no more, or there is a warning. */
+export async function reloadAwayFrom(
+  context: ReloadContext,
+  running: RunningHAProxy,
+  unwanted: ProcessInfo,
+): Promise<ProcessInfo> {
+  const worker = await reloadOnce(context, running);
+  // Nobody is told to go where nobody else has come.
+  const serves = (await socketsServedBy(context.kernel, worker)).length > 0;
+  if (!serves || !(await finishes(context, unwanted, 2000)))
+    context.observer({ type: 'warning', text: `${stillListens(unwanted)} beside haproxy[${worker.pid}]` });
+  return worker;
 }
 
 /** The files and directories of `-f` on a command line of HAProxy's, and those behind `--`. */

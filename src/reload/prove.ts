@@ -94,6 +94,27 @@ export async function stopsListening(kernel: Kernel, target: Identity, timeoutMs
   return true;
 }
 
+/** Longer than a turn of its loop takes on a loaded machine. */
+const HEARS_MS = 1000;
+
+/**
+ * Wait until a process that was told to finish listens no more. One that goes on is told once more: a worker of HAProxy 2.2
+ * was seen to go on beside the one that its master had started instead. False where it still listens after `patienceMs`.
+ */
+export async function finishes(
+  { kernel, haproxy }: Pick<ProofEnvironment, 'kernel' | 'haproxy'>,
+  told: Identity,
+  patienceMs: number,
+): Promise<boolean> {
+  if (await stopsListening(kernel, told, HEARS_MS)) return true;
+  await haproxy.signal(told, 'SIGUSR1');
+  return stopsListening(kernel, told, patienceMs);
+}
+
+/** Of a process that {@link finishes} has said false of. */
+export const stillListens = ({ pid }: Identity): string =>
+  `haproxy[${pid}] was told to finish (SIGUSR1) and still listens`;
+
 /**
  * End a HAProxy that was started and is not to serve: soft stop first, since it shares the listening sockets and may
  * already have taken a client; killed only where it goes on listening. Of a master it is the workers that listen.

@@ -10,7 +10,7 @@ import type { ReloadContext } from './context.js';
 import type { ProcessInfo } from './env.js';
 import { type Generation, generationNumbers, openGeneration, servingNumber } from './generations.js';
 import type { JournalRecord } from './journal.js';
-import { reloadOnce } from './master-worker.js';
+import { reloadAwayFrom } from './master-worker.js';
 import { endProcess, isAlive } from './prove.js';
 import { sweep, sweepGeneration } from './prune.js';
 import { markFailed, unpublish } from './publish.js';
@@ -115,7 +115,7 @@ async function goBack(
     }
   }
   if (find(records, 'committing') && begin.mode !== 'master-worker') done.push(await takeBackPid(context, begin));
-  let reloads = begin.mode === 'master-worker' && newcomer !== undefined && !firstMaster;
+  let unwanted = begin.mode === 'master-worker' && !firstMaster ? newcomer : undefined;
   if (generation) {
     const why = `the run that made it ended after "${records.at(-1)?.kind ?? 'begin'}"`;
     if ((await servingNumber(context.state)) === generation.number) {
@@ -126,9 +126,9 @@ async function goBack(
     } else {
       await markFailed(generation, why);
       // A way back that could not ask the master any more has published the previous one already.
-      reloads &&= find(records, 'handing-over') !== undefined && (await masters(context)).length > 0;
+      if (!find(records, 'handing-over') || (await masters(context)).length === 0) unwanted = undefined;
     }
-    if (reloads) done.push(await reloadPrevious(context));
+    if (unwanted) done.push(await reloadPrevious(context, unwanted));
   }
   const reserving = find(records, 'reserving');
   if (reserving) {
@@ -175,10 +175,10 @@ async function nameAbandoned(state: StateDir): Promise<string[]> {
 }
 
 /** The master may have loaded the generation that is taken back. */
-async function reloadPrevious(context: ReloadContext): Promise<string> {
+async function reloadPrevious(context: ReloadContext, unwanted: ProcessInfo): Promise<string> {
   const running = await context.haproxy.find();
   if (running?.mode !== 'master-worker') return 'no master runs';
-  const worker = await reloadOnce(context, running);
+  const worker = await reloadAwayFrom(context, running, unwanted);
   return `the master loaded it again, worker haproxy[${worker.pid}]`;
 }
 

@@ -3,7 +3,7 @@ import { BerthError } from '../errors.js';
 import type { HAProxyCommand, ProcessInfo, StartedHAProxy } from './env.js';
 import type { ReloadContext } from './context.js';
 import { type Guard, type OldProcess, handOver } from './handover.js';
-import { describeProof, endProcess, isAlive, prove, resume, stopsListening } from './prove.js';
+import { describeProof, endProcess, isAlive, prove, resume, finishes, stillListens } from './prove.js';
 import { rememberStop } from './stop-times.js';
 import type { Transaction } from './transaction.js';
 import { type Expectation, type Verification, describeVerification, verify } from './verify.js';
@@ -138,9 +138,7 @@ export async function retire(
   const warnings: string[] = [];
   // Closing 19000 listeners takes HAProxy 2.6 seconds.
   const patienceMs = 2000 + serving.expected.length;
-  if (!(await stopsListening(context.kernel, old, patienceMs))) {
-    warnings.push(`haproxy[${old.pid}] was told to finish (SIGUSR1) and still listens; see berth status`);
-  }
+  if (!(await finishes(context, old, patienceMs))) warnings.push(`${stillListens(old)}; see berth status`);
   const proof = await prove({ ...context, settleMs: 0 }, serving.process, serving.expected, serving.lenient);
   if (!proof.verification.ok) warnings.push(`After the switch: ${describeVerification(proof.verification)}`);
   return { repairs: [...proof.repairs], warnings };

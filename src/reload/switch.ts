@@ -8,7 +8,7 @@ import type { Reading, ReloadContext, Sources } from './context.js';
 import type { Descriptor, HAProxyBuild, HAProxyCommand, ProcessInfo, RunningHAProxy, StartedHAProxy } from './env.js';
 import { type Generation, openGeneration } from './generations.js';
 import { type Guard, inodeOf } from './handover.js';
-import { reloadOnce, switchWorkers, whatMasterReads } from './master-worker.js';
+import { reloadAwayFrom, switchWorkers, whatMasterReads } from './master-worker.js';
 import { whyNeverTaken } from './match.js';
 import { describeProof, endProcess, isAlive, prove } from './prove.js';
 import { publish, unpublish } from './publish.js';
@@ -112,7 +112,7 @@ async function serveAgain(
 ): Promise<void> {
   if (meta.parent === undefined || (await isAlive(context.kernel, master))) {
     const now = await context.haproxy.find();
-    if (now && now.worker.pid !== running.worker.pid) await reloadOnce(context, now);
+    if (now && now.worker.pid !== running.worker.pid) await reloadAwayFrom(context, now, now.worker);
     return;
   }
   const { pid } = await launchMaster(context, await openGeneration(context.state, meta.parent));

@@ -96,3 +96,12 @@ export function processInfo(pid: number, more: Partial<ProcessInfo> = {}): Proce
     ...more,
   };
 }
+
+/** A TCP listener on 127.0.0.1. */
+export function listenRow(localPort: number, inode: number): SocketRow {
+  const [local, remote] = [
+    { localAddress: '127.0.0.1', localPort },
+    { remoteAddress: '0.0.0.0', remotePort: 0 },
+  ];
+  return { transport: 'tcp', family: 4, state: 'LISTEN', ...local, ...remote, inode, uid: 0 };
+}

@@ -7,24 +7,12 @@ import { publish } from '../../src/reload/publish.js';
 import { recover } from '../../src/reload/recover.js';
 import type { ReloadContext } from '../../src/reload/context.js';
 import { NO_PORTS } from '../../src/model/ports.js';
-import type { SocketRow } from '../../src/model/socket.js';
 import { loadSettings } from '../../src/settings.js';
-import { fakeKernel, processInfo, type Staged } from '../support/fake-kernel.js';
+import { fakeKernel, listenRow, processInfo, type Staged } from '../support/fake-kernel.js';
 import { openTestState, quickStage } from '../support/state.js';
 
 const worker = processInfo(71, { ppid: 70 });
-const row: SocketRow = {
-  transport: 'tcp',
-  family: 4,
-  state: 'LISTEN',
-  localAddress: '127.0.0.1',
-  localPort: 80,
-  remoteAddress: '0.0.0.0',
-  remotePort: 0,
-  inode: 4711,
-  uid: 0,
-};
-const listening: Staged = { rows: [row], socketsOf: { 71: [row.inode] } };
+const listening: Staged = { rows: [listenRow(80, 4711)], socketsOf: { 71: [4711] } };
 
 /** A first start of a master that was cut off after its worker had been verified. */
 async function cutOffAfterVerified(kernel: Staged) {
