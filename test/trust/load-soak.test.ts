@@ -20,7 +20,7 @@ const SEED = amount('seed', { short: 42, full: 42 });
  * What the heap may have more after a collection, from the tenth reload to the last: V8 goes on compiling what is called
  * often. Snapshots after 10, 200 and 400 reloads differ by 2 MB of machine code with what belongs to it, and by no object.
  */
-const HEAP_ALLOWANCE = 3e6;
+const HEAP_ALLOWANCE = 4e6;
 /** And the process, with the pages that V8 and malloc keep: what malloc keeps in each thread is given back every minute. */
 const MEMORY_ALLOWANCE = 12e6;
 /** Measured for the first time when the caches of the first reloads are filled. */
@@ -31,7 +31,7 @@ const SETTLED = 10;
  * that is kept, 10 kB. What is in use at the moment of a measurement is up to 4 MB.
  */
 const COMPILED = 100;
-const HEAP_DRIFT = 1e6;
+const HEAP_DRIFT = 1.5e6;
 const MEMORY_DRIFT = 6e6;
 
 const NOBODY = { refused: 0, reset: 0, hung: 0, cut: 0, other: 0 };
