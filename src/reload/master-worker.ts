@@ -109,10 +109,12 @@ export async function reloadAwayFrom(
   unwanted: ProcessInfo,
 ): Promise<ProcessInfo> {
   const worker = await reloadOnce(context, running);
+  const warn = (text: string) => context.observer({ type: 'warning', text });
+  const successor = `haproxy[${worker.pid}]`;
   // Nobody is told to go where nobody else has come.
-  const serves = (await socketsServedBy(context.kernel, worker)).length > 0;
-  if (!serves || !(await finishes(context, unwanted, 2000)))
-    context.observer({ type: 'warning', text: `${stillListens(unwanted)} beside haproxy[${worker.pid}]` });
+  if ((await socketsServedBy(context.kernel, worker)).length === 0)
+    warn(`The master has started ${successor}, which does not listen; haproxy[${unwanted.pid}] is left alone`);
+  else if (!(await finishes(context, unwanted, 2000))) warn(`${stillListens(unwanted)} beside ${successor}`);
   return worker;
 }
 

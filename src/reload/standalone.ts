@@ -3,7 +3,7 @@ import { BerthError } from '../errors.js';
 import type { HAProxyCommand, ProcessInfo, StartedHAProxy } from './env.js';
 import type { ReloadContext } from './context.js';
 import { type Guard, type OldProcess, handOver } from './handover.js';
-import { describeProof, endProcess, isAlive, prove, resume, finishes, stillListens } from './prove.js';
+import { describeProof, endProcess, finishes, isAlive, prove, resume, stillListens } from './prove.js';
 import { rememberStop } from './stop-times.js';
 import type { Transaction } from './transaction.js';
 import { type Expectation, type Verification, describeVerification, verify } from './verify.js';
